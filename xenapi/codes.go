@@ -1,0 +1,598 @@
+package xenapi
+
+import "strconv"
+
+// The error codes, one constructor each; the parameters stand in wire order.
+// Sources: facts of XenAPI's error list, and what servers really send where the two differ.
+const (
+	CodeSessionAuthenticationFailed            = "SESSION_AUTHENTICATION_FAILED"
+	CodeSessionAuthorizationFailed             = "SESSION_AUTHORIZATION_FAILED"
+	CodeSessionInvalid                         = "SESSION_INVALID"
+	CodeSessionNotRegistered                   = "SESSION_NOT_REGISTERED"
+	CodeRBACPermissionDenied                   = "RBAC_PERMISSION_DENIED"
+	CodePermissionDenied                       = "PERMISSION_DENIED"
+	CodeMessageMethodUnknown                   = "MESSAGE_METHOD_UNKNOWN"
+	CodeMessageParameterCountMismatch          = "MESSAGE_PARAMETER_COUNT_MISMATCH"
+	CodeMessageDeprecated                      = "MESSAGE_DEPRECATED"
+	CodeMessageRemoved                         = "MESSAGE_REMOVED"
+	CodeNotImplemented                         = "NOT_IMPLEMENTED"
+	CodeHandleInvalid                          = "HANDLE_INVALID"
+	CodeUUIDInvalid                            = "UUID_INVALID"
+	CodeFieldTypeError                         = "FIELD_TYPE_ERROR"
+	CodeInvalidValue                           = "INVALID_VALUE"
+	CodeValueNotSupported                      = "VALUE_NOT_SUPPORTED"
+	CodeMapDuplicateKey                        = "MAP_DUPLICATE_KEY"
+	CodeDBUniquenessConstraintViolation        = "DB_UNIQUENESS_CONSTRAINT_VIOLATION"
+	CodeOperationNotAllowed                    = "OPERATION_NOT_ALLOWED"
+	CodeOtherOperationInProgress               = "OTHER_OPERATION_IN_PROGRESS"
+	CodeInternalError                          = "INTERNAL_ERROR"
+	CodeTooManyPendingTasks                    = "TOO_MANY_PENDING_TASKS"
+	CodeTooBusy                                = "TOO_BUSY"
+	CodeTaskCancelled                          = "TASK_CANCELLED"
+	CodeOutOfSpace                             = "OUT_OF_SPACE"
+	CodeClientError                            = "CLIENT_ERROR"
+	CodeInvalidPatch                           = "INVALID_PATCH"
+	CodeInvalidPatchWithLog                    = "INVALID_PATCH_WITH_LOG"
+	CodePatchAlreadyExists                     = "PATCH_ALREADY_EXISTS"
+	CodePatchAlreadyApplied                    = "PATCH_ALREADY_APPLIED"
+	CodePatchIsApplied                         = "PATCH_IS_APPLIED"
+	CodeCannotFindPatch                        = "CANNOT_FIND_PATCH"
+	CodeCannotFetchPatch                       = "CANNOT_FETCH_PATCH"
+	CodePatchApplyFailed                       = "PATCH_APPLY_FAILED"
+	CodePatchApplyFailedBackupFilesExist       = "PATCH_APPLY_FAILED_BACKUP_FILES_EXIST"
+	CodePatchPrecheckFailedUnknownError        = "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR"
+	CodePatchPrecheckFailedISOMounted          = "PATCH_PRECHECK_FAILED_ISO_MOUNTED"
+	CodePatchPrecheckFailedPrerequisiteMissing = "PATCH_PRECHECK_FAILED_PREREQUISITE_MISSING"
+	CodePatchPrecheckFailedWrongServerVersion  = "PATCH_PRECHECK_FAILED_WRONG_SERVER_VERSION"
+	CodePatchPrecheckFailedWrongServerBuild    = "PATCH_PRECHECK_FAILED_WRONG_SERVER_BUILD"
+	CodePatchPrecheckFailedVMRunning           = "PATCH_PRECHECK_FAILED_VM_RUNNING"
+	CodePatchPrecheckFailedOutOfSpace          = "PATCH_PRECHECK_FAILED_OUT_OF_SPACE"
+	CodeHostHasNoPatchSR                       = "HOST_HAS_NO_PATCH_SR"
+	CodeHostOffline                            = "HOST_OFFLINE"
+	CodeHostNotLive                            = "HOST_NOT_LIVE"
+	CodeHostDisabled                           = "HOST_DISABLED"
+	CodeHostIsSlave                            = "HOST_IS_SLAVE"
+	CodeHostStillBooting                       = "HOST_STILL_BOOTING"
+	CodeHostCannotSeeSR                        = "HOST_CANNOT_SEE_SR"
+	CodeCannotContactHost                      = "CANNOT_CONTACT_HOST"
+	CodeSRHasNoPBDs                            = "SR_HAS_NO_PBDS"
+	CodeSRHasPBD                               = "SR_HAS_PBD"
+	CodeSRNotEmpty                             = "SR_NOT_EMPTY"
+	CodeSRIndestructible                       = "SR_INDESTRUCTIBLE"
+	CodeSRUUIDExists                           = "SR_UUID_EXISTS"
+	CodeSRUnknownDriver                        = "SR_UNKNOWN_DRIVER"
+	CodeSRNotSharable                          = "SR_NOT_SHARABLE"
+	CodeSRHasMultiplePBDs                      = "SR_HAS_MULTIPLE_PBDS"
+	CodeSROperationNotSupported                = "SR_OPERATION_NOT_SUPPORTED"
+	CodeSRNotAttached                          = "SR_NOT_ATTACHED"
+	CodeSRFull                                 = "SR_FULL"
+	CodeSRDeviceInUse                          = "SR_DEVICE_IN_USE"
+	CodeSRBackendFailure                       = "SR_BACKEND_FAILURE"
+	CodeSRAttachFailed                         = "SR_ATTACH_FAILED"
+	CodeUnimplementedInSMBackend               = "UNIMPLEMENTED_IN_SM_BACKEND"
+	CodeDefaultSRNotFound                      = "DEFAULT_SR_NOT_FOUND"
+	CodePBDExists                              = "PBD_EXISTS"
+	CodeLocationNotUnique                      = "LOCATION_NOT_UNIQUE"
+	CodeVDIInUse                               = "VDI_IN_USE"
+	CodeVDINotManaged                          = "VDI_NOT_MANAGED"
+	CodeVDIReadonly                            = "VDI_READONLY"
+	CodeVDITooSmall                            = "VDI_TOO_SMALL"
+	CodeVDITooLarge                            = "VDI_TOO_LARGE"
+	CodeVDINotSparse                           = "VDI_NOT_SPARSE"
+	CodeVDIMissing                             = "VDI_MISSING"
+	CodeVDIIOError                             = "VDI_IO_ERROR"
+	CodeVDIIncompatibleType                    = "VDI_INCOMPATIBLE_TYPE"
+	CodeVDICopyFailed                          = "VDI_COPY_FAILED"
+	CodeEventsLost                             = "EVENTS_LOST"
+	CodeEventFromTokenParseFailure             = "EVENT_FROM_TOKEN_PARSE_FAILURE"
+	CodeRoleNotFound                           = "ROLE_NOT_FOUND"
+	CodeChangePasswordRejected                 = "CHANGE_PASSWORD_REJECTED"
+	CodeUserIsNotLocalSuperuser                = "USER_IS_NOT_LOCAL_SUPERUSER"
+)
+
+// sentences explains each code to a person.
+var sentences = map[string]string{
+	CodeSessionAuthenticationFailed:            "The user name or password was wrong.",
+	CodeSessionAuthorizationFailed:             "The user is known but may not log in.",
+	CodeSessionInvalid:                         "The session does not exist, was logged out or has expired.",
+	CodeSessionNotRegistered:                   "The session has not registered for events.",
+	CodeRBACPermissionDenied:                   "The session's role does not allow this call.",
+	CodePermissionDenied:                       "The caller may not do this.",
+	CodeMessageMethodUnknown:                   "There is no such message.",
+	CodeMessageParameterCountMismatch:          "The message takes another number of parameters.",
+	CodeMessageDeprecated:                      "The message is deprecated and does nothing any more.",
+	CodeMessageRemoved:                         "The message was removed from the API.",
+	CodeNotImplemented:                         "A pool without virtual machines cannot do this.",
+	CodeHandleInvalid:                          "There is no object with this reference.",
+	CodeUUIDInvalid:                            "There is no object with this UUID.",
+	CodeFieldTypeError:                         "The value has the wrong type for this field.",
+	CodeInvalidValue:                           "The value is not valid for this field.",
+	CodeValueNotSupported:                      "The value is valid but not supported here.",
+	CodeMapDuplicateKey:                        "The map already has this key.",
+	CodeDBUniquenessConstraintViolation:        "Another row already has this value.",
+	CodeOperationNotAllowed:                    "The operation is not allowed in the object's present state.",
+	CodeOtherOperationInProgress:               "Another operation on the object is running.",
+	CodeInternalError:                          "Something that should not happen did; the log has the details under the id in the message.",
+	CodeTooManyPendingTasks:                    "Too many tasks are pending.",
+	CodeTooBusy:                                "The server is too busy to take the call.",
+	CodeTaskCancelled:                          "The task was cancelled.",
+	CodeOutOfSpace:                             "There is not enough free space at the location.",
+	CodeClientError:                            "The client reported that its side of a transfer failed.",
+	CodeInvalidPatch:                           "The file is not a patch: its signature or its information is not valid.",
+	CodeInvalidPatchWithLog:                    "The patch's program answered with something that is not understood.",
+	CodePatchAlreadyExists:                     "Another patch with this UUID exists.",
+	CodePatchAlreadyApplied:                    "The patch is already applied on this host.",
+	CodePatchIsApplied:                         "The patch is applied on a host.",
+	CodeCannotFindPatch:                        "The patch's content is gone: neither its VDI nor its file exists.",
+	CodeCannotFetchPatch:                       "The patch could not be fetched from the coordinator.",
+	CodePatchApplyFailed:                       "The patch's program failed while it was applied.",
+	CodePatchApplyFailedBackupFilesExist:       "Backup files of an earlier attempt stand in the way of the patch.",
+	CodePatchPrecheckFailedUnknownError:        "The patch's precheck failed.",
+	CodePatchPrecheckFailedISOMounted:          "The patch's precheck found a mounted ISO.",
+	CodePatchPrecheckFailedPrerequisiteMissing: "Patches that this one needs are not applied.",
+	CodePatchPrecheckFailedWrongServerVersion:  "The patch is for another server version.",
+	CodePatchPrecheckFailedWrongServerBuild:    "The patch is for another server build.",
+	CodePatchPrecheckFailedVMRunning:           "Virtual machines still run on the host.",
+	CodePatchPrecheckFailedOutOfSpace:          "The host has too little free space for the patch.",
+	CodeHostHasNoPatchSR:                       "No SR of the host can take the patch; what follows the host says of each SR why.",
+	CodeHostOffline:                            "The host is not running.",
+	CodeHostNotLive:                            "The host does not answer.",
+	CodeHostDisabled:                           "The host is disabled.",
+	CodeHostIsSlave:                            "The host is not the pool's coordinator.",
+	CodeHostStillBooting:                       "The host is still starting.",
+	CodeHostCannotSeeSR:                        "The host has no attached PBD of the SR.",
+	CodeCannotContactHost:                      "The host cannot be reached.",
+	CodeSRHasNoPBDs:                            "The SR is not plugged on this host.",
+	CodeSRHasPBD:                               "The SR still has a plugged PBD.",
+	CodeSRNotEmpty:                             "The SR still holds VDIs.",
+	CodeSRIndestructible:                       "The SR is marked as indestructible.",
+	CodeSRUUIDExists:                           "An SR with this UUID exists.",
+	CodeSRUnknownDriver:                        "There is no SR driver of this type.",
+	CodeSRNotSharable:                          "The SR is not shared and is attached on another host.",
+	CodeSRHasMultiplePBDs:                      "The SR has more than one PBD.",
+	CodeSROperationNotSupported:                "The SR's driver cannot do this.",
+	CodeSRNotAttached:                          "The SR is not attached.",
+	CodeSRFull:                                 "The SR has too little free space: the bytes that were needed and the bytes that there were.",
+	CodeSRDeviceInUse:                          "The SR's device is in use.",
+	CodeSRBackendFailure:                       "The SR's driver failed.",
+	CodeSRAttachFailed:                         "The SR could not be attached.",
+	CodeUnimplementedInSMBackend:               "The SR's driver does not implement this.",
+	CodeDefaultSRNotFound:                      "The pool's default SR does not exist.",
+	CodePBDExists:                              "The host already has a PBD of the SR.",
+	CodeLocationNotUnique:                      "The SR already has a VDI at this location.",
+	CodeVDIInUse:                               "The VDI is in use.",
+	CodeVDINotManaged:                          "The VDI is not managed by the SR's driver.",
+	CodeVDIReadonly:                            "The VDI is read-only.",
+	CodeVDITooSmall:                            "The VDI is smaller than the bytes it must take.",
+	CodeVDITooLarge:                            "The VDI is larger than the bytes allowed.",
+	CodeVDINotSparse:                           "The destination must be written in full.",
+	CodeVDIMissing:                             "The VDI's bytes are not on its SR.",
+	CodeVDIIOError:                             "Reading or writing the VDI failed.",
+	CodeVDIIncompatibleType:                    "The VDI's type does not allow this.",
+	CodeVDICopyFailed:                          "The VDI could not be copied.",
+	CodeEventsLost:                             "Events were lost; fetch everything anew.",
+	CodeEventFromTokenParseFailure:             "The token is not one that event.from gave.",
+	CodeRoleNotFound:                           "There is no such role.",
+	CodeChangePasswordRejected:                 "The new password was not taken.",
+	CodeUserIsNotLocalSuperuser:                "Only the local superuser may do this.",
+}
+
+// ErrSessionAuthenticationFailed makes SESSION_AUTHENTICATION_FAILED: the user name or password was wrong.
+func ErrSessionAuthenticationFailed(user string, message string) *Error {
+	return NewError(CodeSessionAuthenticationFailed, user, message)
+}
+
+// ErrSessionAuthorizationFailed makes SESSION_AUTHORIZATION_FAILED: the user is known but may not log in.
+func ErrSessionAuthorizationFailed(user string, message string) *Error {
+	return NewError(CodeSessionAuthorizationFailed, user, message)
+}
+
+// ErrSessionInvalid makes SESSION_INVALID: the session does not exist, was logged out or has expired.
+func ErrSessionInvalid(session string) *Error {
+	return NewError(CodeSessionInvalid, session)
+}
+
+// ErrSessionNotRegistered makes SESSION_NOT_REGISTERED: the session has not registered for events.
+func ErrSessionNotRegistered(session string) *Error {
+	return NewError(CodeSessionNotRegistered, session)
+}
+
+// ErrRBACPermissionDenied makes RBAC_PERMISSION_DENIED: the session's role does not allow this call.
+func ErrRBACPermissionDenied(permission string, message string) *Error {
+	return NewError(CodeRBACPermissionDenied, permission, message)
+}
+
+// ErrPermissionDenied makes PERMISSION_DENIED: the caller may not do this.
+func ErrPermissionDenied(message string) *Error {
+	return NewError(CodePermissionDenied, message)
+}
+
+// ErrMessageMethodUnknown makes MESSAGE_METHOD_UNKNOWN: there is no such message.
+func ErrMessageMethodUnknown(method string) *Error {
+	return NewError(CodeMessageMethodUnknown, method)
+}
+
+// ErrMessageParameterCountMismatch makes MESSAGE_PARAMETER_COUNT_MISMATCH: the message takes another number of parameters.
+func ErrMessageParameterCountMismatch(method string, expected int, received int) *Error {
+	return NewError(CodeMessageParameterCountMismatch, method, strconv.Itoa(expected), strconv.Itoa(received))
+}
+
+// ErrMessageDeprecated makes MESSAGE_DEPRECATED: the message is deprecated and does nothing any more.
+func ErrMessageDeprecated() *Error {
+	return NewError(CodeMessageDeprecated)
+}
+
+// ErrMessageRemoved makes MESSAGE_REMOVED: the message was removed from the API.
+func ErrMessageRemoved() *Error {
+	return NewError(CodeMessageRemoved)
+}
+
+// ErrNotImplemented makes NOT_IMPLEMENTED: a pool without virtual machines cannot do this.
+func ErrNotImplemented(function string) *Error {
+	return NewError(CodeNotImplemented, function)
+}
+
+// ErrHandleInvalid makes HANDLE_INVALID: there is no object with this reference.
+func ErrHandleInvalid(class string, handle string) *Error {
+	return NewError(CodeHandleInvalid, class, handle)
+}
+
+// ErrUUIDInvalid makes UUID_INVALID: there is no object with this UUID.
+func ErrUUIDInvalid(class string, uuid string) *Error {
+	return NewError(CodeUUIDInvalid, class, uuid)
+}
+
+// ErrFieldTypeError makes FIELD_TYPE_ERROR: the value has the wrong type for this field.
+func ErrFieldTypeError(field string) *Error {
+	return NewError(CodeFieldTypeError, field)
+}
+
+// ErrInvalidValue makes INVALID_VALUE: the value is not valid for this field.
+func ErrInvalidValue(field string, value string) *Error {
+	return NewError(CodeInvalidValue, field, value)
+}
+
+// ErrValueNotSupported makes VALUE_NOT_SUPPORTED: the value is valid but not supported here.
+func ErrValueNotSupported(field string, value string, reason string) *Error {
+	return NewError(CodeValueNotSupported, field, value, reason)
+}
+
+// ErrMapDuplicateKey makes MAP_DUPLICATE_KEY: the map already has this key.
+func ErrMapDuplicateKey(class string, field string, ref string, key string) *Error {
+	return NewError(CodeMapDuplicateKey, class, field, ref, key)
+}
+
+// ErrDBUniquenessConstraintViolation makes DB_UNIQUENESS_CONSTRAINT_VIOLATION: another row already has this value.
+func ErrDBUniquenessConstraintViolation(table string, field string, value string) *Error {
+	return NewError(CodeDBUniquenessConstraintViolation, table, field, value)
+}
+
+// ErrOperationNotAllowed makes OPERATION_NOT_ALLOWED: the operation is not allowed in the object's present state.
+func ErrOperationNotAllowed(reason string) *Error {
+	return NewError(CodeOperationNotAllowed, reason)
+}
+
+// ErrOtherOperationInProgress makes OTHER_OPERATION_IN_PROGRESS: another operation on the object is running.
+func ErrOtherOperationInProgress(class string, ref string, operation string) *Error {
+	return NewError(CodeOtherOperationInProgress, class, ref, operation)
+}
+
+// ErrInternalError makes INTERNAL_ERROR: something that should not happen did; the log has the details under the id in the message.
+func ErrInternalError(message string) *Error {
+	return NewError(CodeInternalError, message)
+}
+
+// ErrTooManyPendingTasks makes TOO_MANY_PENDING_TASKS: too many tasks are pending.
+func ErrTooManyPendingTasks() *Error {
+	return NewError(CodeTooManyPendingTasks)
+}
+
+// ErrTooBusy makes TOO_BUSY: the server is too busy to take the call.
+func ErrTooBusy() *Error {
+	return NewError(CodeTooBusy)
+}
+
+// ErrTaskCancelled makes TASK_CANCELLED: the task was cancelled.
+func ErrTaskCancelled(task Ref[Task]) *Error {
+	return NewError(CodeTaskCancelled, task.String())
+}
+
+// ErrOutOfSpace makes OUT_OF_SPACE: there is not enough free space at the location.
+func ErrOutOfSpace(location string) *Error {
+	return NewError(CodeOutOfSpace, location)
+}
+
+// ErrClientError makes CLIENT_ERROR: the client reported that its side of a transfer failed.
+func ErrClientError() *Error {
+	return NewError(CodeClientError)
+}
+
+// ErrInvalidPatch makes INVALID_PATCH: the file is not a patch: its signature or its information is not valid.
+func ErrInvalidPatch(reason string) *Error {
+	return NewError(CodeInvalidPatch, reason)
+}
+
+// ErrInvalidPatchWithLog makes INVALID_PATCH_WITH_LOG: the patch's program answered with something that is not understood.
+func ErrInvalidPatchWithLog(log string) *Error {
+	return NewError(CodeInvalidPatchWithLog, log)
+}
+
+// ErrPatchAlreadyExists makes PATCH_ALREADY_EXISTS: another patch with this UUID exists.
+func ErrPatchAlreadyExists(uuid string) *Error {
+	return NewError(CodePatchAlreadyExists, uuid)
+}
+
+// ErrPatchAlreadyApplied makes PATCH_ALREADY_APPLIED: the patch is already applied on this host.
+func ErrPatchAlreadyApplied(patch Ref[PoolPatch]) *Error {
+	return NewError(CodePatchAlreadyApplied, patch.String())
+}
+
+// ErrPatchIsApplied makes PATCH_IS_APPLIED: the patch is applied on a host.
+func ErrPatchIsApplied() *Error {
+	return NewError(CodePatchIsApplied)
+}
+
+// ErrCannotFindPatch makes CANNOT_FIND_PATCH: the patch's content is gone: neither its VDI nor its file exists.
+func ErrCannotFindPatch() *Error {
+	return NewError(CodeCannotFindPatch)
+}
+
+// ErrCannotFetchPatch makes CANNOT_FETCH_PATCH: the patch could not be fetched from the coordinator.
+func ErrCannotFetchPatch(uuid string) *Error {
+	return NewError(CodeCannotFetchPatch, uuid)
+}
+
+// ErrPatchApplyFailed makes PATCH_APPLY_FAILED: the patch's program failed while it was applied.
+func ErrPatchApplyFailed(output string) *Error {
+	return NewError(CodePatchApplyFailed, output)
+}
+
+// ErrPatchApplyFailedBackupFilesExist makes PATCH_APPLY_FAILED_BACKUP_FILES_EXIST: backup files of an earlier attempt stand in the way of the patch.
+func ErrPatchApplyFailedBackupFilesExist(output string) *Error {
+	return NewError(CodePatchApplyFailedBackupFilesExist, output)
+}
+
+// ErrPatchPrecheckFailedUnknownError makes PATCH_PRECHECK_FAILED_UNKNOWN_ERROR: the patch's precheck failed.
+func ErrPatchPrecheckFailedUnknownError(patch Ref[PoolPatch], info string) *Error {
+	return NewError(CodePatchPrecheckFailedUnknownError, patch.String(), info)
+}
+
+// ErrPatchPrecheckFailedISOMounted makes PATCH_PRECHECK_FAILED_ISO_MOUNTED: the patch's precheck found a mounted ISO.
+func ErrPatchPrecheckFailedISOMounted(patch Ref[PoolPatch], info string) *Error {
+	return NewError(CodePatchPrecheckFailedISOMounted, patch.String(), info)
+}
+
+// ErrPatchPrecheckFailedPrerequisiteMissing makes PATCH_PRECHECK_FAILED_PREREQUISITE_MISSING: patches that this one needs are not applied.
+func ErrPatchPrecheckFailedPrerequisiteMissing(patch Ref[PoolPatch], prerequisites string) *Error {
+	return NewError(CodePatchPrecheckFailedPrerequisiteMissing, patch.String(), prerequisites)
+}
+
+// ErrPatchPrecheckFailedWrongServerVersion makes PATCH_PRECHECK_FAILED_WRONG_SERVER_VERSION: the patch is for another server version.
+func ErrPatchPrecheckFailedWrongServerVersion(patch Ref[PoolPatch], found string, required string) *Error {
+	return NewError(CodePatchPrecheckFailedWrongServerVersion, patch.String(), found, required)
+}
+
+// ErrPatchPrecheckFailedWrongServerBuild makes PATCH_PRECHECK_FAILED_WRONG_SERVER_BUILD: the patch is for another server build.
+func ErrPatchPrecheckFailedWrongServerBuild(patch Ref[PoolPatch], found string, required string) *Error {
+	return NewError(CodePatchPrecheckFailedWrongServerBuild, patch.String(), found, required)
+}
+
+// ErrPatchPrecheckFailedVMRunning makes PATCH_PRECHECK_FAILED_VM_RUNNING: virtual machines still run on the host.
+func ErrPatchPrecheckFailedVMRunning(patch Ref[PoolPatch]) *Error {
+	return NewError(CodePatchPrecheckFailedVMRunning, patch.String())
+}
+
+// ErrPatchPrecheckFailedOutOfSpace makes PATCH_PRECHECK_FAILED_OUT_OF_SPACE: the host has too little free space for the patch.
+func ErrPatchPrecheckFailedOutOfSpace(patch Ref[PoolPatch], found string, required string) *Error {
+	return NewError(CodePatchPrecheckFailedOutOfSpace, patch.String(), found, required)
+}
+
+// ErrHostHasNoPatchSR makes HOST_HAS_NO_PATCH_SR: no SR of the host can take the patch; what follows the host says of each SR why.
+func ErrHostHasNoPatchSR(host Ref[Host], refusals ...string) *Error {
+	return NewError(CodeHostHasNoPatchSR, append([]string{host.String()}, refusals...)...)
+}
+
+// ErrHostOffline makes HOST_OFFLINE: the host is not running.
+func ErrHostOffline(host Ref[Host]) *Error {
+	return NewError(CodeHostOffline, host.String())
+}
+
+// ErrHostNotLive makes HOST_NOT_LIVE: the host does not answer.
+func ErrHostNotLive() *Error {
+	return NewError(CodeHostNotLive)
+}
+
+// ErrHostDisabled makes HOST_DISABLED: the host is disabled.
+func ErrHostDisabled(host Ref[Host]) *Error {
+	return NewError(CodeHostDisabled, host.String())
+}
+
+// ErrHostIsSlave makes HOST_IS_SLAVE: the host is not the pool's coordinator.
+func ErrHostIsSlave(address string) *Error {
+	return NewError(CodeHostIsSlave, address)
+}
+
+// ErrHostStillBooting makes HOST_STILL_BOOTING: the host is still starting.
+func ErrHostStillBooting() *Error {
+	return NewError(CodeHostStillBooting)
+}
+
+// ErrHostCannotSeeSR makes HOST_CANNOT_SEE_SR: the host has no attached PBD of the SR.
+func ErrHostCannotSeeSR(host Ref[Host], sr Ref[SR]) *Error {
+	return NewError(CodeHostCannotSeeSR, host.String(), sr.String())
+}
+
+// ErrCannotContactHost makes CANNOT_CONTACT_HOST: the host cannot be reached.
+func ErrCannotContactHost(host Ref[Host]) *Error {
+	return NewError(CodeCannotContactHost, host.String())
+}
+
+// ErrSRHasNoPBDs makes SR_HAS_NO_PBDS: the SR is not plugged on this host.
+func ErrSRHasNoPBDs(sr Ref[SR]) *Error {
+	return NewError(CodeSRHasNoPBDs, sr.String())
+}
+
+// ErrSRHasPBD makes SR_HAS_PBD: the SR still has a plugged PBD.
+func ErrSRHasPBD(sr Ref[SR]) *Error {
+	return NewError(CodeSRHasPBD, sr.String())
+}
+
+// ErrSRNotEmpty makes SR_NOT_EMPTY: the SR still holds VDIs.
+func ErrSRNotEmpty() *Error {
+	return NewError(CodeSRNotEmpty)
+}
+
+// ErrSRIndestructible makes SR_INDESTRUCTIBLE: the SR is marked as indestructible.
+func ErrSRIndestructible(sr Ref[SR]) *Error {
+	return NewError(CodeSRIndestructible, sr.String())
+}
+
+// ErrSRUUIDExists makes SR_UUID_EXISTS: an SR with this UUID exists.
+func ErrSRUUIDExists(uuid string) *Error {
+	return NewError(CodeSRUUIDExists, uuid)
+}
+
+// ErrSRUnknownDriver makes SR_UNKNOWN_DRIVER: there is no SR driver of this type.
+func ErrSRUnknownDriver(driver string) *Error {
+	return NewError(CodeSRUnknownDriver, driver)
+}
+
+// ErrSRNotSharable makes SR_NOT_SHARABLE: the SR is not shared and is attached on another host.
+func ErrSRNotSharable(sr Ref[SR], host Ref[Host]) *Error {
+	return NewError(CodeSRNotSharable, sr.String(), host.String())
+}
+
+// ErrSRHasMultiplePBDs makes SR_HAS_MULTIPLE_PBDS: the SR has more than one PBD.
+func ErrSRHasMultiplePBDs(pbds ...string) *Error {
+	return NewError(CodeSRHasMultiplePBDs, append([]string{}, pbds...)...)
+}
+
+// ErrSROperationNotSupported makes SR_OPERATION_NOT_SUPPORTED: the SR's driver cannot do this.
+func ErrSROperationNotSupported(sr Ref[SR]) *Error {
+	return NewError(CodeSROperationNotSupported, sr.String())
+}
+
+// ErrSRNotAttached makes SR_NOT_ATTACHED: the SR is not attached.
+func ErrSRNotAttached(sr Ref[SR]) *Error {
+	return NewError(CodeSRNotAttached, sr.String())
+}
+
+// ErrSRFull makes SR_FULL: the SR has too little free space: the bytes that were needed and the bytes that there were.
+func ErrSRFull(requested int64, maximum int64) *Error {
+	return NewError(CodeSRFull, strconv.FormatInt(requested, 10), strconv.FormatInt(maximum, 10))
+}
+
+// ErrSRDeviceInUse makes SR_DEVICE_IN_USE: the SR's device is in use.
+func ErrSRDeviceInUse() *Error {
+	return NewError(CodeSRDeviceInUse)
+}
+
+// ErrSRBackendFailure makes SR_BACKEND_FAILURE: the SR's driver failed.
+func ErrSRBackendFailure(status string, stdout string, stderr string) *Error {
+	return NewError(CodeSRBackendFailure, status, stdout, stderr)
+}
+
+// ErrSRAttachFailed makes SR_ATTACH_FAILED: the SR could not be attached.
+func ErrSRAttachFailed(sr Ref[SR]) *Error {
+	return NewError(CodeSRAttachFailed, sr.String())
+}
+
+// ErrUnimplementedInSMBackend makes UNIMPLEMENTED_IN_SM_BACKEND: the SR's driver does not implement this.
+func ErrUnimplementedInSMBackend(message string) *Error {
+	return NewError(CodeUnimplementedInSMBackend, message)
+}
+
+// ErrDefaultSRNotFound makes DEFAULT_SR_NOT_FOUND: the pool's default SR does not exist.
+func ErrDefaultSRNotFound(sr string) *Error {
+	return NewError(CodeDefaultSRNotFound, sr)
+}
+
+// ErrPBDExists makes PBD_EXISTS: the host already has a PBD of the SR.
+func ErrPBDExists(sr Ref[SR], host Ref[Host], pbd Ref[PBD]) *Error {
+	return NewError(CodePBDExists, sr.String(), host.String(), pbd.String())
+}
+
+// ErrLocationNotUnique makes LOCATION_NOT_UNIQUE: the SR already has a VDI at this location.
+func ErrLocationNotUnique(sr Ref[SR], location string) *Error {
+	return NewError(CodeLocationNotUnique, sr.String(), location)
+}
+
+// ErrVDIInUse makes VDI_IN_USE: the VDI is in use.
+func ErrVDIInUse(vdi Ref[VDI], operation string) *Error {
+	return NewError(CodeVDIInUse, vdi.String(), operation)
+}
+
+// ErrVDIsInUse makes VDI_IN_USE: the VDIs are in use.
+func ErrVDIsInUse(vdis ...string) *Error {
+	return NewError(CodeVDIInUse, append([]string{}, vdis...)...)
+}
+
+// ErrVDINotManaged makes VDI_NOT_MANAGED: the VDI is not managed by the SR's driver.
+func ErrVDINotManaged(vdi Ref[VDI]) *Error {
+	return NewError(CodeVDINotManaged, vdi.String())
+}
+
+// ErrVDIReadonly makes VDI_READONLY: the VDI is read-only.
+func ErrVDIReadonly(vdi Ref[VDI]) *Error {
+	return NewError(CodeVDIReadonly, vdi.String())
+}
+
+// ErrVDITooSmall makes VDI_TOO_SMALL: the VDI is smaller than the bytes it must take.
+func ErrVDITooSmall(vdi Ref[VDI], minimum int64) *Error {
+	return NewError(CodeVDITooSmall, vdi.String(), strconv.FormatInt(minimum, 10))
+}
+
+// ErrVDITooLarge makes VDI_TOO_LARGE: the VDI is larger than the bytes allowed.
+func ErrVDITooLarge(vdi Ref[VDI], maximum int64) *Error {
+	return NewError(CodeVDITooLarge, vdi.String(), strconv.FormatInt(maximum, 10))
+}
+
+// ErrVDINotSparse makes VDI_NOT_SPARSE: the destination must be written in full.
+func ErrVDINotSparse(vdi Ref[VDI]) *Error {
+	return NewError(CodeVDINotSparse, vdi.String())
+}
+
+// ErrVDIMissing makes VDI_MISSING: the VDI's bytes are not on its SR.
+func ErrVDIMissing(sr Ref[SR], vdi Ref[VDI]) *Error {
+	return NewError(CodeVDIMissing, sr.String(), vdi.String())
+}
+
+// ErrVDIIOError makes VDI_IO_ERROR: reading or writing the VDI failed.
+func ErrVDIIOError(message string) *Error {
+	return NewError(CodeVDIIOError, message)
+}
+
+// ErrVDIIncompatibleType makes VDI_INCOMPATIBLE_TYPE: the VDI's type does not allow this.
+func ErrVDIIncompatibleType(vdi Ref[VDI], vdiType string) *Error {
+	return NewError(CodeVDIIncompatibleType, vdi.String(), vdiType)
+}
+
+// ErrVDICopyFailed makes VDI_COPY_FAILED: the VDI could not be copied.
+func ErrVDICopyFailed() *Error {
+	return NewError(CodeVDICopyFailed)
+}
+
+// ErrEventsLost makes EVENTS_LOST: events were lost; fetch everything anew.
+func ErrEventsLost() *Error {
+	return NewError(CodeEventsLost)
+}
+
+// ErrEventFromTokenParseFailure makes EVENT_FROM_TOKEN_PARSE_FAILURE: the token is not one that event.from gave.
+func ErrEventFromTokenParseFailure(token string) *Error {
+	return NewError(CodeEventFromTokenParseFailure, token)
+}
+
+// ErrRoleNotFound makes ROLE_NOT_FOUND: there is no such role.
+func ErrRoleNotFound() *Error {
+	return NewError(CodeRoleNotFound)
+}
+
+// ErrChangePasswordRejected makes CHANGE_PASSWORD_REJECTED: the new password was not taken.
+func ErrChangePasswordRejected(message string) *Error {
+	return NewError(CodeChangePasswordRejected, message)
+}
+
+// ErrUserIsNotLocalSuperuser makes USER_IS_NOT_LOCAL_SUPERUSER: only the local superuser may do this.
+func ErrUserIsNotLocalSuperuser(message string) *Error {
+	return NewError(CodeUserIsNotLocalSuperuser, message)
+}

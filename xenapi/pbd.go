@@ -1,0 +1,14 @@
+package xenapi
+
+// PBD is a record of class PBD.
+type PBD struct {
+	UUID              string            `json:"uuid" xenapi:"runtime,since=rio"`
+	Host              Ref[Host]         `json:"host" xenapi:"constructor,since=rio"`
+	SR                Ref[SR]           `json:"SR" xenapi:"constructor,since=rio"`
+	DeviceConfig      map[string]string `json:"device_config" xenapi:"constructor,since=rio"`
+	CurrentlyAttached bool              `json:"currently_attached" xenapi:"runtime,since=rio"`
+	OtherConfig       map[string]string `json:"other_config" xenapi:"RW,role=pool-operator,since=miami"`
+}
+
+// Class names the XenAPI class.
+func (PBD) Class() string { return "PBD" }

@@ -1,0 +1,26 @@
+package xenapi
+
+import "time"
+
+// Session is a record of class session.
+type Session struct {
+	UUID              string            `json:"uuid" xenapi:"runtime,since=rio"`
+	ThisHost          Ref[Host]         `json:"this_host" xenapi:"runtime,since=rio"`
+	ThisUser          Ref[User]         `json:"this_user" xenapi:"runtime,since=rio"`
+	LastActive        time.Time         `json:"last_active" xenapi:"runtime,since=rio"`
+	Pool              bool              `json:"pool" xenapi:"runtime,since=rio"`
+	OtherConfig       map[string]string `json:"other_config" xenapi:"RW,role=pool-admin,since=miami"`
+	IsLocalSuperuser  bool              `json:"is_local_superuser" xenapi:"runtime,since=george"`
+	Subject           Ref[Subject]      `json:"subject" xenapi:"runtime,since=george"`
+	ValidationTime    time.Time         `json:"validation_time" xenapi:"runtime,since=george"`
+	AuthUserSID       string            `json:"auth_user_sid" xenapi:"runtime,since=george"`
+	AuthUserName      string            `json:"auth_user_name" xenapi:"runtime,since=midnight-ride"`
+	RBACPermissions   []string          `json:"rbac_permissions" xenapi:"constructor,since=midnight-ride"`
+	Tasks             []Ref[Task]       `json:"tasks" xenapi:"runtime,since=midnight-ride"`
+	Parent            Ref[Session]      `json:"parent" xenapi:"constructor,since=midnight-ride"`
+	Originator        string            `json:"originator" xenapi:"runtime,since=clearwater"`
+	ClientCertificate bool              `json:"client_certificate" xenapi:"runtime,since=21.2.0"`
+}
+
+// Class names the XenAPI class.
+func (Session) Class() string { return "session" }

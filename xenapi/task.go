@@ -1,0 +1,27 @@
+package xenapi
+
+import "time"
+
+// Task is a record of class task.
+type Task struct {
+	UUID              string                          `json:"uuid" xenapi:"runtime,since=rio"`
+	NameLabel         string                          `json:"name_label" xenapi:"runtime,since=rio"`
+	NameDescription   string                          `json:"name_description" xenapi:"runtime,since=rio"`
+	AllowedOperations []TaskAllowedOperation          `json:"allowed_operations" xenapi:"runtime,since=rio"`
+	CurrentOperations map[string]TaskAllowedOperation `json:"current_operations" xenapi:"runtime,since=rio"`
+	Created           time.Time                       `json:"created" xenapi:"runtime,since=rio"`
+	Finished          time.Time                       `json:"finished" xenapi:"runtime,since=rio"`
+	Status            TaskStatus                      `json:"status" xenapi:"runtime,since=rio"`
+	ResidentOn        Ref[Host]                       `json:"resident_on" xenapi:"runtime,since=rio"`
+	Progress          float64                         `json:"progress" xenapi:"runtime,since=rio"`
+	Type              string                          `json:"type" xenapi:"runtime,since=rio"`
+	Result            string                          `json:"result" xenapi:"runtime,since=rio"`
+	ErrorInfo         []string                        `json:"error_info" xenapi:"runtime,since=rio"`
+	OtherConfig       map[string]string               `json:"other_config" xenapi:"RW,role=pool-operator,since=miami"`
+	SubtaskOf         Ref[Task]                       `json:"subtask_of" xenapi:"runtime,since=orlando"`
+	Subtasks          []Ref[Task]                     `json:"subtasks" xenapi:"runtime,since=orlando,inverse=task.subtask_of"`
+	Backtrace         string                          `json:"backtrace" xenapi:"runtime,since=dundee" default:"()"`
+}
+
+// Class names the XenAPI class.
+func (Task) Class() string { return "task" }
