@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// Host is a record of class host.
+// Host is a member of the pool.
 type Host struct {
 	UUID                            string                          `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel                       string                          `json:"name_label" xenapi:"RW,role=pool-operator,since=rio"`

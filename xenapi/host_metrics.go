@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// HostMetrics is a record of class host_metrics.
+// HostMetrics says whether a host is alive.
 type HostMetrics struct {
 	UUID        string            `json:"uuid" xenapi:"runtime,since=rio"`
 	MemoryTotal int64             `json:"memory_total" xenapi:"runtime,since=rio"`

@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// HostPatch is a record of class host_patch.
+// HostPatch says how far one patch has come on one host.
 type HostPatch struct {
 	UUID             string            `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel        string            `json:"name_label" xenapi:"constructor,since=rio"`
@@ -14,6 +14,20 @@ type HostPatch struct {
 	Size             int64             `json:"size" xenapi:"runtime,since=rio"`
 	PoolPatch        Ref[PoolPatch]    `json:"pool_patch" xenapi:"constructor,since=miami"`
 	OtherConfig      map[string]string `json:"other_config" xenapi:"RW,role=pool-operator,since=miami"`
+
+	// State is the step that the apply has reached; it belongs to internal/patch.
+	State string `json:"state" xenapi:"internal"`
+	// Task applies the patch; it is null once that has ended.
+	Task Ref[Task] `json:"task" xenapi:"internal"`
+	// Process is the process group that runs the patch's program, for whoever recovers.
+	Process Process `json:"process" xenapi:"internal"`
+}
+
+// Process names a process group so that a later process with the same number is not taken for it.
+type Process struct {
+	Group     int    `json:"group"`      // process group; 0 is none
+	StartTime uint64 `json:"start_time"` // of the group's leader, in clock ticks since boot (proc(5), stat)
+	BootID    string `json:"boot_id"`    // of the kernel
 }
 
 // Class names the XenAPI class.

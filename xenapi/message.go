@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// Message is a record of class message.
+// Message tells administrators of something that happened.
 type Message struct {
 	UUID      string       `json:"uuid" xenapi:"runtime,since=rio"`
 	Name      string       `json:"name" xenapi:"runtime,since=rio"`

@@ -1,6 +1,6 @@
 package xenapi
 
-// PBD is a record of class PBD.
+// PBD joins an SR to a host; the host sees the SR while it is plugged.
 type PBD struct {
 	UUID              string            `json:"uuid" xenapi:"runtime,since=rio"`
 	Host              Ref[Host]         `json:"host" xenapi:"constructor,since=rio"`

@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// Pool is a record of class pool.
+// Pool is the one record that describes the pool.
 type Pool struct {
 	UUID                         string                          `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel                    string                          `json:"name_label" xenapi:"RW,role=pool-operator,since=rio"`
@@ -61,6 +61,9 @@ type Pool struct {
 	UpdateSyncFrequency          UpdateSyncFrequency             `json:"update_sync_frequency" xenapi:"runtime,since=23.18.0,prototyped" default:"weekly"`
 	UpdateSyncDay                int64                           `json:"update_sync_day" xenapi:"runtime,since=23.18.0,prototyped"`
 	UpdateSyncEnabled            bool                            `json:"update_sync_enabled" xenapi:"runtime,since=23.18.0,prototyped"`
+
+	// Secret lets hosts of the pool that know only the old way of authentication in (pool_secret).
+	Secret string `json:"secret" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

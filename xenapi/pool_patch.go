@@ -1,6 +1,7 @@
 package xenapi
 
-// PoolPatch is a record of class pool_patch.
+// PoolPatch is a patch that the pool knows: what its info said, where its content is (M2: a VDI, or a
+// legacy file on the coordinator), and on which hosts it is applied.
 type PoolPatch struct {
 	UUID               string               `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel          string               `json:"name_label" xenapi:"constructor,since=rio"`
@@ -13,6 +14,21 @@ type PoolPatch struct {
 	PoolUpdate         Ref[PoolUpdate]      `json:"pool_update" xenapi:"constructor,since=ely"`
 	OtherConfig        map[string]string    `json:"other_config" xenapi:"RW,role=pool-operator,since=miami"`
 	VDI                Ref[VDI]             `json:"VDI" xenapi:"runtime,since=patches-in-vdis"`
+
+	// Filename is the legacy file below /var/patch; clean keeps it.
+	Filename string `json:"filename" xenapi:"internal"`
+	// Digest is the SHA-256 of the signed file in hexadecimal: two uploads are the same patch when it is equal.
+	Digest string `json:"digest" xenapi:"internal"`
+	// Signer is the fingerprint of the key that signed the file.
+	Signer string `json:"signer" xenapi:"internal"`
+	// Claims are the operations that run on the patch now, by the task that runs them.
+	Claims map[Ref[Task]]PatchClaim `json:"claims" xenapi:"internal"`
+}
+
+// PatchClaim is one operation on a patch and the host that it concerns ("" is every host).
+type PatchClaim struct {
+	Operation string    `json:"operation"`
+	Host      Ref[Host] `json:"host"`
 }
 
 // Class names the XenAPI class.

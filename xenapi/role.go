@@ -1,6 +1,6 @@
 package xenapi
 
-// Role is a record of class role.
+// Role is a set of permissions that a session may have.
 type Role struct {
 	UUID            string      `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel       string      `json:"name_label" xenapi:"constructor,since=midnight-ride"`

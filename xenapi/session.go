@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// Session is a record of class session.
+// Session is a logged-in caller. Its ref is the secret that the caller shows.
 type Session struct {
 	UUID              string            `json:"uuid" xenapi:"runtime,since=rio"`
 	ThisHost          Ref[Host]         `json:"this_host" xenapi:"runtime,since=rio"`
@@ -16,10 +16,15 @@ type Session struct {
 	AuthUserSID       string            `json:"auth_user_sid" xenapi:"runtime,since=george"`
 	AuthUserName      string            `json:"auth_user_name" xenapi:"runtime,since=midnight-ride"`
 	RBACPermissions   []string          `json:"rbac_permissions" xenapi:"constructor,since=midnight-ride"`
-	Tasks             []Ref[Task]       `json:"tasks" xenapi:"runtime,since=midnight-ride"`
+	Tasks             []Ref[Task]       `json:"tasks" xenapi:"runtime,since=midnight-ride,inverse=task.session"`
 	Parent            Ref[Session]      `json:"parent" xenapi:"constructor,since=midnight-ride"`
 	Originator        string            `json:"originator" xenapi:"runtime,since=clearwater"`
 	ClientCertificate bool              `json:"client_certificate" xenapi:"runtime,since=21.2.0"`
+
+	// Role is the strongest role of the session's user; the local superuser has none and may do everything.
+	Role string `json:"role" xenapi:"internal"`
+	// Kind tells the limits that apply: one of internal/auth's kinds.
+	Kind string `json:"kind" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

@@ -1,6 +1,6 @@
 package xenapi
 
-// SM is a record of class SM.
+// SM describes an SR driver: one record per type.
 type SM struct {
 	UUID                 string            `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel            string            `json:"name_label" xenapi:"runtime,since=rio"`

@@ -1,6 +1,6 @@
 package xenapi
 
-// SR is a record of class SR.
+// SR is a storage repository: a place that holds VDIs.
 type SR struct {
 	UUID                string                      `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel           string                      `json:"name_label" xenapi:"constructor,since=rio"`

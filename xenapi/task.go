@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// Task is a record of class task.
+// Task is a call that runs or has ended.
 type Task struct {
 	UUID              string                          `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel         string                          `json:"name_label" xenapi:"runtime,since=rio"`
@@ -21,6 +21,14 @@ type Task struct {
 	SubtaskOf         Ref[Task]                       `json:"subtask_of" xenapi:"runtime,since=orlando"`
 	Subtasks          []Ref[Task]                     `json:"subtasks" xenapi:"runtime,since=orlando,inverse=task.subtask_of"`
 	Backtrace         string                          `json:"backtrace" xenapi:"runtime,since=dundee" default:"()"`
+
+	// Session created the task; AuthUser is that session's user, who alone may touch it without a higher role.
+	Session  Ref[Session] `json:"session" xenapi:"internal"`
+	AuthUser string       `json:"auth_user" xenapi:"internal"`
+	// ByClient marks a task that a client made with task.create: only the client destroys it.
+	ByClient bool `json:"by_client" xenapi:"internal"`
+	// CancelRequested is set by task.cancel; whoever runs the task notices it.
+	CancelRequested bool `json:"cancel_requested" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

@@ -1,11 +1,16 @@
 package xenapi
 
-// User is a record of class user.
+// User is a local user.
 type User struct {
 	UUID        string            `json:"uuid" xenapi:"runtime,since=rio"`
 	ShortName   string            `json:"short_name" xenapi:"constructor,since=rio"`
 	Fullname    string            `json:"fullname" xenapi:"RW,role=pool-admin,since=rio"`
 	OtherConfig map[string]string `json:"other_config" xenapi:"RW,role=pool-admin,since=orlando"`
+
+	// PasswordHash is the hash that internal/auth made of the password.
+	PasswordHash string `json:"password_hash" xenapi:"internal"`
+	// Role is the user's role; "" for root, the local superuser.
+	Role string `json:"role" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

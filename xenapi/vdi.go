@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// VDI is a record of class VDI.
+// VDI is a disk image on an SR.
 type VDI struct {
 	UUID                string                  `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel           string                  `json:"name_label" xenapi:"constructor,since=rio"`
@@ -36,6 +36,10 @@ type VDI struct {
 	MetadataLatest      bool                    `json:"metadata_latest" xenapi:"runtime,since=boston"`
 	IsToolsISO          bool                    `json:"is_tools_iso" xenapi:"runtime,since=dundee"`
 	CBTEnabled          bool                    `json:"cbt_enabled" xenapi:"runtime,since=inverness"`
+
+	// Digest is the content digest of the image (docs/image-digest.md), recorded when it was written by
+	// poolpatch; "" when anyone else may have written to it.
+	Digest string `json:"digest" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

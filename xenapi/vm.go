@@ -2,7 +2,7 @@ package xenapi
 
 import "time"
 
-// VM is a record of class VM.
+// VM is a virtual machine; poolpatch knows only each host's control domain.
 type VM struct {
 	UUID                        string                 `json:"uuid" xenapi:"runtime,since=rio"`
 	AllowedOperations           []VMOperation          `json:"allowed_operations" xenapi:"runtime,since=rio"`
