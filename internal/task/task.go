@@ -1,0 +1,151 @@
+package task
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/xenapi"
+)
+
+// progressInterval is the least time between two writes of a task's progress.
+const progressInterval = 500 * time.Millisecond
+
+// finishTimeout bounds the transaction that ends a task, which must not depend on the caller's context:
+// a client that went away does not leave its task pending.
+const finishTimeout = 30 * time.Second
+
+// Func is the work of a task. Its context is cancelled, with cause TASK_CANCELLED, when somebody cancels
+// the task. The value it returns becomes the task's result, written as Spec.Encode says.
+type Func func(ctx context.Context, t *Task) (any, error)
+
+// Spec says what a new task looks like.
+type Spec struct {
+	Label, Description string
+	// Session and User own the task (facts, section 3).
+	Session xenapi.Ref[xenapi.Session]
+	User    string
+	// Parent makes the task a subtask.
+	Parent      xenapi.Ref[xenapi.Task]
+	OtherConfig map[string]string
+	// Encode writes a result for task.result; nil takes only strings, and takes them as they are.
+	Encode func(any) string
+}
+
+func (s Spec) encode(result any) string {
+	if s.Encode != nil {
+		return s.Encode(result)
+	}
+	text, _ := result.(string)
+	return text
+}
+
+// Task is work that runs in this process.
+type Task struct {
+	ref     xenapi.Ref[xenapi.Task]
+	spec    Spec
+	service *Service
+	cancel  context.CancelCauseFunc
+
+	mu       sync.Mutex
+	written  time.Time // when progress was written last
+	progress float64
+}
+
+// Ref names the task's row.
+func (t *Task) Ref() xenapi.Ref[xenapi.Task] { return t.ref }
+
+// Progress records how much of the work is done, from 0 to 1. It never goes back, and is written at most
+// twice a second: a lost update costs nothing, so errors are left for the next write to meet.
+func (t *Task) Progress(ctx context.Context, fraction float64) {
+	if !t.due(fraction) {
+		return
+	}
+	_ = t.service.db.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, t.ref, func(rec *xenapi.Task) error {
+			if rec.Status == xenapi.TaskStatusPending {
+				rec.Progress = fraction
+			}
+			return nil
+		})
+	})
+}
+
+func (t *Task) due(fraction float64) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if fraction <= t.progress || now.Sub(t.written) < progressInterval {
+		return false
+	}
+	t.progress, t.written = fraction, now
+	return true
+}
+
+// Shield makes the task uncancellable from this transaction on: its work has reached a step that must
+// not be torn. It fails with TASK_CANCELLED if somebody cancelled the task before.
+func (t *Task) Shield(tx *db.Tx) error {
+	return db.Change(tx, t.ref, func(rec *xenapi.Task) error {
+		if rec.CancelRequested {
+			return xenapi.ErrTaskCancelled(t.ref)
+		}
+		rec.AllowedOperations = nil
+		return nil
+	})
+}
+
+// Succeed ends the task in a transaction of the work itself, so that the task says success exactly when
+// what it did is in the database.
+func (t *Task) Succeed(tx *db.Tx, result any) error {
+	return t.service.end(tx, t.ref, func(rec *xenapi.Task) {
+		rec.Status = xenapi.TaskStatusSuccess
+		rec.Result = t.spec.encode(result)
+	})
+}
+
+// fail ends the task with an error, as cancelled when it is TASK_CANCELLED.
+func (t *Task) fail(tx *db.Tx, err *xenapi.Error) error {
+	return t.service.end(tx, t.ref, func(rec *xenapi.Task) { setFailure(rec, err) })
+}
+
+func setFailure(rec *xenapi.Task, err *xenapi.Error) {
+	rec.Status = xenapi.TaskStatusFailure
+	if err.Code == xenapi.CodeTaskCancelled {
+		rec.Status = xenapi.TaskStatusCancelled
+	}
+	rec.ErrorInfo = err.Description()
+}
+
+// run does the work and records how it ended. The error it returns is a domain error.
+func (t *Task) run(ctx context.Context, work Func) (any, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.cancel = cancel
+	t.service.enter(t)
+	defer t.service.leave(t)
+
+	result, err := work(ctx, t)
+	if err != nil {
+		err = t.service.classify(ctx, t.ref, err)
+	}
+	return result, t.record(ctx, result, err)
+}
+
+// record writes the end of the task unless the work has done so itself.
+func (t *Task) record(ctx context.Context, result any, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
+	defer cancel()
+	dberr := t.service.db.Update(ctx, func(tx *db.Tx) error {
+		if domain, ok := errors.AsType[*xenapi.Error](err); ok {
+			return t.fail(tx, domain)
+		}
+		return t.Succeed(tx, result)
+	})
+	if err == nil && dberr != nil {
+		// The work is done, but nobody can be told so: not a success.
+		return t.service.classify(ctx, t.ref, dberr)
+	}
+	return err
+}
