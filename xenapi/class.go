@@ -14,7 +14,8 @@ import (
 // qualifier is RW, constructor (set when the object is created), runtime (set by the server only) or
 // internal (a column of the database that never goes on the wire). Further words: role=R (the lowest
 // role that may set the field), inverse=class.field (the field is never stored: it lists the objects
-// of that class whose field refers to this one), deprecated, prototyped, removed.
+// of that class whose field refers to this one), required (a constructor call must give it), deprecated,
+// prototyped, removed.
 type Class struct {
 	Name   string
 	Type   reflect.Type
@@ -43,6 +44,7 @@ type Field struct {
 	Since      string // release that brought the field
 	Lifecycle  string // "", "deprecated", "prototyped" or "removed"
 	Default    string // as in the tag; "" is the zero value
+	Required   bool   // a constructor call must give it
 	// InverseClass and InverseField are set on a computed field: it lists the objects of that class
 	// whose field refers to this object.
 	InverseClass, InverseField string
@@ -108,6 +110,8 @@ func parseField(class string, sf reflect.StructField, index int) Field {
 			f.Since = value
 		case "inverse":
 			f.InverseClass, f.InverseField, _ = strings.Cut(value, ".")
+		case "required":
+			f.Required = true
 		case "deprecated", "prototyped", "removed":
 			f.Lifecycle = key
 		default:

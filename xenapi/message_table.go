@@ -16,10 +16,11 @@ type Signature struct {
 	Result      string // XenAPI type, "void" for none
 	Role        string // lowest role allowed; "local-root-only" is the local superuser alone
 	Since       string
-	NoAsync     bool // there is no Async form
-	NoSession   bool // the first parameter is not a session
-	Hidden      bool // not listed by system.listMethods
-	Lifecycle   string
+	NoAsync     bool   // there is no Async form
+	NoSession   bool   // the first parameter is not a session
+	Hidden      bool   // not listed by system.listMethods
+	Lifecycle   string // "", "deprecated", "removed" or "prototyped"
+	Replacement string // of a deprecated message: what to call instead
 }
 
 // Param is a parameter of a message. An optional one may be left off the end of the list.
@@ -113,7 +114,8 @@ func parseParam(text string) Param {
 }
 
 func (s *Signature) setFlags(flags string) error {
-	for flag := range strings.FieldsSeq(flags) {
+	for word := range strings.FieldsSeq(flags) {
+		flag, value, _ := strings.Cut(word, "=")
 		switch flag {
 		case "NoAsync":
 			s.NoAsync = true
@@ -122,9 +124,9 @@ func (s *Signature) setFlags(flags string) error {
 		case "Hidden":
 			s.Hidden = true
 		case "Deprecated", "Removed", "Prototyped":
-			s.Lifecycle = strings.ToLower(flag)
+			s.Lifecycle, s.Replacement = strings.ToLower(flag), value
 		default:
-			return fmt.Errorf("%s has the unknown flag %q", s.FullName(), flag)
+			return fmt.Errorf("%s has the unknown flag %q", s.FullName(), word)
 		}
 	}
 	return nil

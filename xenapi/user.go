@@ -3,8 +3,8 @@ package xenapi
 // User is a local user.
 type User struct {
 	UUID        string            `json:"uuid" xenapi:"runtime,since=rio"`
-	ShortName   string            `json:"short_name" xenapi:"constructor,since=rio"`
-	Fullname    string            `json:"fullname" xenapi:"RW,role=pool-admin,since=rio"`
+	ShortName   string            `json:"short_name" xenapi:"constructor,since=rio,required"`
+	Fullname    string            `json:"fullname" xenapi:"RW,role=pool-admin,since=rio,required"`
 	OtherConfig map[string]string `json:"other_config" xenapi:"RW,role=pool-admin,since=orlando"`
 
 	// PasswordHash is the hash that internal/auth made of the password.

@@ -9,15 +9,15 @@ type VDI struct {
 	NameDescription     string                  `json:"name_description" xenapi:"constructor,since=rio"`
 	AllowedOperations   []VDIOperation          `json:"allowed_operations" xenapi:"runtime,since=rio"`
 	CurrentOperations   map[string]VDIOperation `json:"current_operations" xenapi:"runtime,since=rio"`
-	SR                  Ref[SR]                 `json:"SR" xenapi:"constructor,since=rio"`
+	SR                  Ref[SR]                 `json:"SR" xenapi:"constructor,since=rio,required"`
 	VBDs                []Ref[VBD]              `json:"VBDs" xenapi:"runtime,since=rio"`
 	CrashDumps          []Ref[Crashdump]        `json:"crash_dumps" xenapi:"runtime,since=rio"`
-	VirtualSize         int64                   `json:"virtual_size" xenapi:"constructor,since=rio"`
+	VirtualSize         int64                   `json:"virtual_size" xenapi:"constructor,since=rio,required"`
 	PhysicalUtilisation int64                   `json:"physical_utilisation" xenapi:"runtime,since=rio"`
-	Type                VDIType                 `json:"type" xenapi:"constructor,since=rio"`
-	Sharable            bool                    `json:"sharable" xenapi:"constructor,since=rio"`
-	ReadOnly            bool                    `json:"read_only" xenapi:"constructor,since=rio"`
-	OtherConfig         map[string]string       `json:"other_config" xenapi:"RW,role=vm-admin,since=rio"`
+	Type                VDIType                 `json:"type" xenapi:"constructor,since=rio,required"`
+	Sharable            bool                    `json:"sharable" xenapi:"constructor,since=rio,required"`
+	ReadOnly            bool                    `json:"read_only" xenapi:"constructor,since=rio,required"`
+	OtherConfig         map[string]string       `json:"other_config" xenapi:"RW,role=vm-admin,since=rio,required"`
 	StorageLock         bool                    `json:"storage_lock" xenapi:"runtime,since=rio"`
 	Location            string                  `json:"location" xenapi:"runtime,since=miami"`
 	Managed             bool                    `json:"managed" xenapi:"runtime,since=rio"`

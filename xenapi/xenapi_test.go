@@ -96,8 +96,11 @@ func TestSignatures(t *testing.T) {
 		bySig[s.FullName()] = s
 	}
 	apply := bySig["pool_patch.apply"]
-	if apply.Required() != 2 || apply.Params[1].Type != "host ref" || apply.Role != xenapi.RolePoolOperator || apply.Lifecycle != "deprecated" {
+	if apply.Required() != 2 || apply.Params[1].Type != "host ref" || apply.Role != xenapi.RolePoolOperator || apply.Lifecycle != "" {
 		t.Errorf("pool_patch.apply is %+v", apply)
+	}
+	if clean := bySig["pool_patch.clean"]; clean.Lifecycle != "deprecated" || clean.Replacement != "VDI.destroy" {
+		t.Errorf("pool_patch.clean is %+v", clean)
 	}
 	create := bySig["SR.create"]
 	if create.Required() != 8 || create.Params[1].Type != "(string -> string) map" || !create.Params[8].Optional || create.Params[8].Default != "{}" {

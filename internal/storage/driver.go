@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -42,7 +43,7 @@ type Description struct {
 // serialises what concerns one image. Every change is on stable storage when the method returns, and a
 // crash within a method leaves either nothing or something that Destroy of the same location removes.
 //
-// A full SR is SR_FULL, a location that is not there is VDI_MISSING, a file system that reports
+// A full SR is SR_FULL, a location that is not there is ErrNoImage, a file system that reports
 // an error is VDI_IO_ERROR.
 type SR interface {
 	// Capabilities says what this SR can do; it does not change while the SR is attached.
@@ -87,7 +88,8 @@ type Image struct {
 	// Temporary marks an image that a task owns: a copy, or an upload that is not complete. A scan
 	// makes no record of it.
 	Temporary bool `json:"temporary,omitempty"`
-	// Incomplete marks what a crash left of an image that was never made or is half destroyed.
+	// Incomplete marks what a crash left of an image that was never made or is half destroyed. Its
+	// UUID and Location are set all the same.
 	Incomplete bool `json:"-"`
 
 	NameLabel       string            `json:"name_label"`
@@ -144,3 +146,7 @@ func (c Capabilities) Names() []string {
 	}
 	return names
 }
+
+// ErrNoImage is a driver's word for an image that is not on the SR: drivers know no refs, so the caller
+// makes VDI_MISSING of it.
+var ErrNoImage = errors.New("no such image on the SR")

@@ -1,0 +1,237 @@
+package auth
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/xenapi"
+)
+
+// Limits of sessions (facts, section 2).
+const (
+	idleExpiry    = 24 * time.Hour
+	touchInterval = 10 * time.Minute // how stale last_active may be
+	maxOriginator = 500
+	maxUser       = 500
+	maxLocalRoot  = 400
+	maxPool       = 400
+	// maxHashing bounds the memory of logins that run at the same time.
+	maxHashing = 1
+)
+
+// The kinds of session, each with a limit of its own.
+const (
+	kindUser = "user" // somebody who gave a name and a password
+	kindRoot = "root" // the unix socket
+	kindPool = "pool" // a host of the pool
+)
+
+// Options are what the daemon chooses.
+type Options struct {
+	// FailureDelay is how long a refused login waits for its answer.
+	FailureDelay time.Duration
+}
+
+// Service knows the users and sessions of the pool.
+type Service struct {
+	db      *db.DB
+	host    xenapi.Ref[xenapi.Host]
+	log     *slog.Logger
+	options Options
+	hashing chan struct{}
+}
+
+// New makes the service of one host.
+func New(d *db.DB, host xenapi.Ref[xenapi.Host], log *slog.Logger, o Options) *Service {
+	return &Service{db: d, host: host, log: log, options: o, hashing: make(chan struct{}, maxHashing)}
+}
+
+// Login opens a session for a user. Errors: SESSION_AUTHENTICATION_FAILED, after a delay and without
+// saying which of name and password was wrong.
+func (s *Service) Login(ctx context.Context, name, password, originator string) (xenapi.Ref[xenapi.Session], error) {
+	user, known := s.user(name)
+	ok, err := s.verify(ctx, user.PasswordHash, password)
+	if err != nil {
+		return "", err
+	}
+	if !ok || !known {
+		s.log.Warn("login refused", "user", name, "originator", originator)
+		if err := sleep(ctx, s.options.FailureDelay); err != nil {
+			return "", err
+		}
+		return "", xenapi.ErrSessionAuthenticationFailed(name, "Authentication failure")
+	}
+	return s.open(ctx, xenapi.Session{
+		Kind: kindUser, AuthUserName: name, AuthUserSID: name, Originator: originator,
+		IsLocalSuperuser: name == Root, Role: user.Role,
+	})
+}
+
+// LoginLocal opens a session of the local superuser, for whoever may use the unix socket.
+func (s *Service) LoginLocal(ctx context.Context, originator string) (xenapi.Ref[xenapi.Session], error) {
+	return s.open(ctx, xenapi.Session{Kind: kindRoot, IsLocalSuperuser: true, AuthUserName: Root, AuthUserSID: Root, Originator: originator})
+}
+
+// decoyHash costs a login of an unknown user as much time as one of a known user.
+var decoyHash = hashPassword(xenapi.NewUUID())
+
+func (s *Service) verify(ctx context.Context, hash, password string) (bool, error) {
+	select {
+	case s.hashing <- struct{}{}:
+		defer func() { <-s.hashing }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	if hash == "" {
+		verifyPassword(decoyHash, password)
+		return false, nil
+	}
+	return verifyPassword(hash, password), nil
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func (s *Service) open(ctx context.Context, rec xenapi.Session) (xenapi.Ref[xenapi.Session], error) {
+	ref := xenapi.NewRef[xenapi.Session]()
+	rec.UUID, rec.ThisHost, rec.LastActive = xenapi.NewUUID(), s.host, time.Now().UTC()
+	rec.ValidationTime = rec.LastActive
+	return ref, s.db.Update(ctx, func(tx *db.Tx) error {
+		if err := evict(tx, rec); err != nil {
+			return err
+		}
+		return db.Insert(tx, ref, rec)
+	})
+}
+
+// evict makes room for one more session like rec: of those that share a limit with it, the one that was
+// active longest ago goes.
+func evict(tx *db.Tx, rec xenapi.Session) error {
+	for _, limit := range []struct {
+		most   int
+		shares func(other xenapi.Session) bool
+	}{
+		{maxLocalRoot, func(o xenapi.Session) bool { return rec.Kind == kindRoot && o.Kind == kindRoot }},
+		{maxPool, func(o xenapi.Session) bool { return rec.Kind == kindPool && o.Kind == kindPool }},
+		{maxUser, func(o xenapi.Session) bool {
+			return rec.Kind == kindUser && o.Kind == kindUser && o.AuthUserName == rec.AuthUserName
+		}},
+		{maxOriginator, func(o xenapi.Session) bool {
+			return rec.Kind == kindUser && o.Kind == kindUser && rec.Originator != "" && o.Originator == rec.Originator
+		}},
+	} {
+		if err := evictBeyond(tx, limit.most, limit.shares); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func evictBeyond(tx *db.Tx, most int, shares func(xenapi.Session) bool) error {
+	type aged struct {
+		ref  xenapi.Ref[xenapi.Session]
+		last time.Time
+	}
+	var all []aged
+	for ref, other := range db.All[xenapi.Session](tx) {
+		if shares(other) {
+			all = append(all, aged{ref, other.LastActive})
+		}
+	}
+	slices.SortFunc(all, func(a, b aged) int { return cmp.Or(a.last.Compare(b.last), cmp.Compare(a.ref, b.ref)) })
+	for len(all) >= most {
+		if err := db.Delete(tx, all[0].ref); err != nil {
+			return err
+		}
+		all = all[1:]
+	}
+	return nil
+}
+
+// Logout ends a session.
+func (s *Service) Logout(ctx context.Context, ref xenapi.Ref[xenapi.Session]) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		if _, ok := db.Lookup(tx, ref); !ok {
+			return nil
+		}
+		return db.Delete(tx, ref)
+	})
+}
+
+// Session finds an open session and notes that it is active. Errors: SESSION_INVALID.
+func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (xenapi.Session, error) {
+	var rec xenapi.Session
+	ok := false
+	_ = s.db.View(func(tx *db.Tx) error {
+		rec, ok = db.Lookup(tx, ref)
+		return nil
+	})
+	now := time.Now().UTC()
+	if !ok || now.Sub(rec.LastActive) > idleExpiry && !s.busy(ref) {
+		return xenapi.Session{}, xenapi.ErrSessionInvalid(ref.String())
+	}
+	if now.Sub(rec.LastActive) < touchInterval {
+		return rec, nil
+	}
+	return rec, s.db.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, ref, func(rec *xenapi.Session) error { rec.LastActive = now; return nil })
+	})
+}
+
+// busy reports whether a session owns work that has not ended: such a session does not expire.
+func (s *Service) busy(ref xenapi.Ref[xenapi.Session]) (busy bool) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		busy = owesWork(tx, ref)
+		return nil
+	})
+	return busy
+}
+
+func owesWork(tx *db.Tx, ref xenapi.Ref[xenapi.Session]) bool {
+	for _, t := range db.Referrers[xenapi.Task](tx, "session", ref) {
+		if rec, ok := db.Lookup(tx, t); ok && rec.Status == xenapi.TaskStatusPending {
+			return true
+		}
+	}
+	return false
+}
+
+// Collect removes sessions that have been idle for too long.
+func (s *Service) Collect(ctx context.Context, now time.Time) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		for ref, rec := range db.All[xenapi.Session](tx) {
+			if now.Sub(rec.LastActive) > idleExpiry && !owesWork(tx, ref) {
+				if err := db.Delete(tx, ref); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// Recover drops the sessions that were opened on this host before it restarted, as XenAPI does.
+func (s *Service) Recover(ctx context.Context) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		for ref, rec := range db.All[xenapi.Session](tx) {
+			if rec.ThisHost == s.host {
+				if err := db.Delete(tx, ref); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,115 @@
+package auth
+
+import (
+	"context"
+	"slices"
+
+	"poolpatch/internal/db"
+	"poolpatch/xenapi"
+)
+
+// Root is the local superuser: every message is allowed to it, whatever its role.
+const Root = "root"
+
+func (s *Service) user(name string) (rec xenapi.User, ok bool) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		_, rec, ok = userByName(tx, name)
+		return nil
+	})
+	return rec, ok
+}
+
+func userByName(tx *db.Tx, name string) (xenapi.Ref[xenapi.User], xenapi.User, bool) {
+	for ref, rec := range db.All[xenapi.User](tx) {
+		if rec.ShortName == name {
+			return ref, rec, true
+		}
+	}
+	return "", xenapi.User{}, false
+}
+
+// CreateUser makes a user with a role of [xenapi.Roles]. Without a password the user can not log in.
+// Errors: DB_UNIQUENESS_CONSTRAINT_VIOLATION, ROLE_NOT_FOUND, INVALID_VALUE.
+func (s *Service) CreateUser(ctx context.Context, rec xenapi.User, role, password string) (xenapi.Ref[xenapi.User], error) {
+	switch {
+	case rec.ShortName == "":
+		return "", xenapi.ErrInvalidValue("short_name", rec.ShortName)
+	case rec.ShortName != Root && !slices.Contains(xenapi.Roles(), role):
+		return "", xenapi.ErrRoleNotFound()
+	}
+	rec.UUID, rec.Role = xenapi.NewUUID(), role
+	if password != "" {
+		rec.PasswordHash = hashPassword(password)
+	}
+	ref := xenapi.NewRef[xenapi.User]()
+	return ref, s.db.Update(ctx, func(tx *db.Tx) error {
+		if _, _, exists := userByName(tx, rec.ShortName); exists {
+			return xenapi.ErrDBUniquenessConstraintViolation("user", "short_name", rec.ShortName)
+		}
+		return db.Insert(tx, ref, rec)
+	})
+}
+
+// DestroyUser removes a user and ends its sessions. Root stays.
+func (s *Service) DestroyUser(ctx context.Context, ref xenapi.Ref[xenapi.User]) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		rec, err := db.Get(tx, ref)
+		if err != nil {
+			return err
+		}
+		if rec.ShortName == Root {
+			return xenapi.ErrOperationNotAllowed("root is the local superuser and stays")
+		}
+		for session, open := range db.All[xenapi.Session](tx) {
+			if open.Kind == kindUser && open.AuthUserName == rec.ShortName {
+				if err := db.Delete(tx, session); err != nil {
+					return err
+				}
+			}
+		}
+		return db.Delete(tx, ref)
+	})
+}
+
+// SetPassword gives a user a password. Errors: CHANGE_PASSWORD_REJECTED for an empty one.
+func (s *Service) SetPassword(ctx context.Context, name, password string) error {
+	if password == "" {
+		return xenapi.ErrChangePasswordRejected("the password is empty")
+	}
+	hash := hashPassword(password)
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		ref, rec, ok := userByName(tx, name)
+		if !ok {
+			return xenapi.ErrChangePasswordRejected("there is no user " + name)
+		}
+		rec.PasswordHash = hash
+		return db.Put(tx, ref, rec)
+	})
+}
+
+// ChangePassword replaces a user's password by one that knows it.
+func (s *Service) ChangePassword(ctx context.Context, name, old, password string) error {
+	user, _ := s.user(name)
+	ok, err := s.verify(ctx, user.PasswordHash, old)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return xenapi.ErrChangePasswordRejected("the old password is wrong")
+	}
+	return s.SetPassword(ctx, name, password)
+}
+
+// EnsureRoot makes the user root where it is missing, and gives it the password, when there is one and
+// it is not root's already.
+func (s *Service) EnsureRoot(ctx context.Context, password string) error {
+	root, exists := s.user(Root)
+	if !exists {
+		_, err := s.CreateUser(ctx, xenapi.User{ShortName: Root, Fullname: "Local superuser"}, "", password)
+		return err
+	}
+	if password == "" || verifyPassword(root.PasswordHash, password) {
+		return nil
+	}
+	return s.SetPassword(ctx, Root, password)
+}

@@ -1,0 +1,117 @@
+package storage
+
+import (
+	"context"
+	"os"
+	"strings"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// kindAttachment is the kind of belonging that the use of a VDI's content on a host is. The object is
+// the VDI's UUID and the task that uses it.
+const kindAttachment = "attachment"
+
+// Attachment is a VDI whose content this host uses. The database knows of it, so nobody destroys,
+// resizes or writes the VDI meanwhile.
+type Attachment struct {
+	VDI  xenapi.Ref[xenapi.VDI]
+	Mode Mode
+	File *os.File // of the VDI's virtual size; closed by Detach
+
+	service *Service
+	object  string
+}
+
+// Attach opens a VDI for the task. Several tasks may read a VDI at once; one that writes is alone.
+// Attaching for writing makes the recorded content digest void. Errors: VDI_IN_USE, VDI_READONLY,
+// VDI_MISSING, SR_HAS_NO_PBDS.
+func (s *Service) Attach(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], mode Mode) (*Attachment, error) {
+	rec, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return nil, err
+	}
+	a := &Attachment{VDI: ref, Mode: mode, service: s, object: rec.UUID + " " + t.Ref().String()}
+	if err := s.update(ctx, func(tx *db.Tx) error { return a.claim(tx, t, ref) }); err != nil {
+		return nil, err
+	}
+	// A crash from here on leaves only the row: files, loop devices and mounts go with the process.
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	if a.File, err = sr.Open(dctx, rec.Location, mode); err != nil {
+		a.Detach(ctx)
+		return nil, located(err, rec.SR, ref)
+	}
+	return a, nil
+}
+
+func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
+	vdi, err := db.Get(tx, ref)
+	if err != nil {
+		return err
+	}
+	for _, other := range attachments(tx, vdi.UUID) {
+		if a.Mode == ReadWrite || other.Detail["mode"] == modeNames[ReadWrite] {
+			return xenapi.ErrVDIInUse(ref, "attach")
+		}
+	}
+	for by, op := range vdi.CurrentOperations {
+		if by != t.Ref().String() && !(a.Mode == ReadOnly && shareable(op, op)) {
+			return xenapi.ErrOtherOperationInProgress("VDI", ref.String(), string(op))
+		}
+	}
+	if a.Mode == ReadWrite {
+		if vdi.ReadOnly {
+			return xenapi.ErrVDIReadonly(ref)
+		}
+		vdi.Digest = ""
+		if err := db.Put(tx, ref, vdi); err != nil {
+			return err
+		}
+	}
+	return t.Own(tx, kindAttachment, a.object, map[string]string{"VDI": ref.String(), "mode": modeNames[a.Mode]})
+}
+
+var modeNames = map[Mode]string{ReadOnly: "RO", ReadWrite: "RW"}
+
+// Detach ends the use. It may be called twice, and what it cannot record now the next start records.
+func (a *Attachment) Detach(ctx context.Context) {
+	if a.File != nil {
+		if err := a.File.Close(); err != nil && !strings.Contains(err.Error(), os.ErrClosed.Error()) {
+			a.service.log.Error("detach", "vdi", a.VDI, "error", err)
+		}
+	}
+	err := a.service.update(ctx, func(tx *db.Tx) error { return task.Disown(tx, kindAttachment, a.object) })
+	if err != nil {
+		a.service.log.Error("detached VDI still recorded as attached; the next start puts it right", "vdi", a.VDI, "error", err)
+	}
+}
+
+// Grow makes an attached image larger, for whoever writes it. The file sees the new size at once.
+func (a *Attachment) Grow(ctx context.Context, t *task.Task, size int64) error {
+	return a.service.resize(ctx, t, a.VDI, size, func(tx *db.Tx, rec xenapi.VDI) error {
+		for _, other := range attachments(tx, rec.UUID) {
+			if other.Object != a.object {
+				return xenapi.ErrVDIInUse(a.VDI, string(xenapi.VDIOperationResizeOnline))
+			}
+		}
+		return nil
+	})
+}
+
+// attachments lists who uses a VDI.
+func attachments(tx *db.Tx, uuid string) []task.Belonging {
+	var users []task.Belonging
+	for _, b := range task.Belongings(tx, kindAttachment) {
+		if vdi, _, _ := strings.Cut(b.Object, " "); vdi == uuid {
+			users = append(users, b)
+		}
+	}
+	return users
+}
+
+func (s *Service) undoAttachment(ctx context.Context, b task.Belonging) error {
+	return s.update(ctx, func(tx *db.Tx) error { return task.Disown(tx, kindAttachment, b.Object) })
+}

@@ -1,0 +1,183 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/storage/image"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// CopyVDI copies a VDI to an SR, or into an existing VDI when into is not null; base, when not null, is
+// a VDI that into already has the content of, so that only what differs is written. Progress shows on
+// the task; the source may be read by others meanwhile. Errors: VDI_READONLY, VDI_TOO_SMALL, SR_FULL,
+// VDI_IN_USE, SR_HAS_NO_PBDS, TASK_CANCELLED.
+func (s *Service) CopyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], into xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
+	if !into.IsNull() {
+		return into, s.copyInto(ctx, t, ref, into)
+	}
+	copied, err := s.CopyTemporary(ctx, t, ref, sr, nil)
+	return s.keepOrDiscard(ctx, t, copied, err)
+}
+
+// CopyTemporary copies a VDI to an SR as a VDI that belongs to the task; edit may change how it is called.
+func (s *Service) CopyTemporary(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
+	src, _, err := s.vdiOnSR(ref)
+	if err != nil {
+		return "", err
+	}
+	rec := duplicate(src)
+	rec.SR, rec.ReadOnly, rec.SMConfig = sr, false, nil
+	if edit != nil {
+		edit(&rec)
+	}
+	copied, err := s.CreateTemporary(ctx, t, rec)
+	if err != nil {
+		return "", err
+	}
+	if err := s.copyInto(ctx, t, ref, copied); err != nil {
+		s.Discard(ctx, t, copied)
+		return "", err
+	}
+	return copied, nil
+}
+
+// copyInto copies content. The source is marked with the operation copy, so it cannot go meanwhile.
+func (s *Service) copyInto(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI]) error {
+	l := lock{vdi: from, vdiOp: xenapi.VDIOperationCopy}
+	if err := s.acquire(ctx, t, l, func(tx *db.Tx) error { return fits(tx, from, into) }); err != nil {
+		return err
+	}
+	err := s.copyContent(ctx, t, from, into)
+	if rerr := s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }); err == nil {
+		err = rerr
+	}
+	return err
+}
+
+func fits(tx *db.Tx, from, into xenapi.Ref[xenapi.VDI]) error {
+	src, err := db.Get(tx, from)
+	if err != nil {
+		return err
+	}
+	dst, err := db.Get(tx, into)
+	switch {
+	case err != nil:
+		return err
+	case dst.ReadOnly:
+		return xenapi.ErrVDIReadonly(into)
+	case dst.VirtualSize < src.VirtualSize:
+		return xenapi.ErrVDITooSmall(into, src.VirtualSize)
+	}
+	return nil
+}
+
+func (s *Service) copyContent(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI]) error {
+	src, err := s.Attach(ctx, t, from, ReadOnly)
+	if err != nil {
+		return err
+	}
+	defer src.Detach(ctx)
+	dst, err := s.Attach(ctx, t, into, ReadWrite)
+	if err != nil {
+		return err
+	}
+	defer dst.Detach(ctx)
+
+	var rec, target xenapi.VDI
+	var fresh bool
+	err = s.view(func(tx *db.Tx) (err error) {
+		if rec, err = db.Get(tx, from); err != nil {
+			return err
+		}
+		target, err = db.Get(tx, into)
+		// An image that belongs to this task was made for it a moment ago: it holds zeroes.
+		_, fresh = task.Owner(tx, kindVDI, target.UUID)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	digest, err := image.Copy(ctx, dst.File, src.File, image.Options{
+		Size: rec.VirtualSize, DstZeroed: fresh, Reflink: false,
+		Progress: func(done, total int64) { t.Progress(ctx, float64(done)/float64(max(total, 1))) },
+	})
+	if err != nil {
+		return s.ioError(ctx, target.SR, rec.VirtualSize, err)
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, into, func(vdi *xenapi.VDI) error {
+			if vdi.VirtualSize == rec.VirtualSize {
+				vdi.Digest = digest.String()
+			}
+			return nil
+		})
+	})
+}
+
+// CloneVDI makes a VDI with the same content on the same SR, without copying it. Errors:
+// SR_OPERATION_NOT_SUPPORTED where the SR lacks VDI_CLONE.
+func (s *Service) CloneVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
+	cloned, err := s.CloneTemporary(ctx, t, ref, nil)
+	return s.keepOrDiscard(ctx, t, cloned, err)
+}
+
+// CloneTemporary clones a VDI as one that belongs to the task; edit may change how it is called.
+func (s *Service) CloneTemporary(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
+	return s.clone(ctx, t, ref, xenapi.StorageOperationVDIClone, xenapi.VDIOperationClone,
+		func(c Capabilities) bool { return c.Clone }, edit)
+}
+
+// SnapshotVDI makes a clone that remembers what it is a snapshot of and when it was taken.
+func (s *Service) SnapshotVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
+	taken, err := s.clone(ctx, t, ref, xenapi.StorageOperationVDISnapshot, xenapi.VDIOperationSnapshot,
+		func(c Capabilities) bool { return c.Snapshot },
+		func(rec *xenapi.VDI) {
+			rec.IsASnapshot, rec.SnapshotOf, rec.SnapshotTime = true, ref, time.Now().UTC().Truncate(time.Second)
+		})
+	return s.keepOrDiscard(ctx, t, taken, err)
+}
+
+func (s *Service) clone(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], srOp xenapi.StorageOperation, vdiOp xenapi.VDIOperation,
+	able func(Capabilities) bool, edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
+
+	src, _, err := s.vdiOnSR(ref)
+	if err != nil {
+		return "", err
+	}
+	rec := duplicate(src)
+	rec.Digest = src.Digest
+	if edit != nil {
+		edit(&rec)
+	}
+	return s.make(ctx, t, rec, lock{src.SR, srOp, ref, vdiOp}, able,
+		func(ctx context.Context, sr SR, img Image) (Image, error) { return sr.Clone(ctx, src.Location, img) })
+}
+
+// duplicate is what a copy, clone or snapshot takes over of its original (facts, section 9).
+func duplicate(src xenapi.VDI) xenapi.VDI {
+	rec := xenapi.New[xenapi.VDI]()
+	rec.SR = src.SR
+	rec.NameLabel, rec.NameDescription, rec.VirtualSize = src.NameLabel, src.NameDescription, src.VirtualSize
+	rec.Type, rec.Sharable, rec.ReadOnly = src.Type, src.Sharable, src.ReadOnly
+	rec.OtherConfig, rec.XenstoreData, rec.Tags, rec.SMConfig = src.OtherConfig, src.XenstoreData, src.Tags, src.SMConfig
+	rec.AllowCaching, rec.OnBoot = src.AllowCaching, src.OnBoot
+	return xenapi.Clone(rec)
+}
+
+// ioError makes a domain error of a failed read or write of an image's content: needed is how many
+// bytes the SR had to take.
+func (s *Service) ioError(ctx context.Context, ref xenapi.Ref[xenapi.SR], needed int64, err error) error {
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		free, _ := s.Free(ctx, ref)
+		return xenapi.ErrSRFull(needed, free).Because(err)
+	case errors.Is(err, syscall.EIO):
+		return xenapi.ErrVDIIOError(err.Error()).Because(err)
+	}
+	return err
+}

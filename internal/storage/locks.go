@@ -1,0 +1,134 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// lockTimeout bounds the wait for another operation on the same object (facts, section 9).
+const lockTimeout = 2 * time.Hour
+
+// lock is what one operation marks in current_operations while it runs.
+type lock struct {
+	sr    xenapi.Ref[xenapi.SR]
+	srOp  xenapi.StorageOperation
+	vdi   xenapi.Ref[xenapi.VDI]
+	vdiOp xenapi.VDIOperation
+}
+
+// acquire marks the objects of l as used by t, waiting while another operation has them, and runs check
+// in the transaction that marks: what check found holds until release. An error of check, other than
+// OTHER_OPERATION_IN_PROGRESS, ends the wait.
+func (s *Service) acquire(ctx context.Context, t *task.Task, l lock, check func(*db.Tx) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, context.DeadlineExceeded)
+	defer cancel()
+	for {
+		seen := s.db.Revision()
+		err := s.db.Update(ctx, func(tx *db.Tx) error {
+			if err := l.mark(tx, t.Ref()); err != nil {
+				return err
+			}
+			return check(tx)
+		})
+		if xenapi.CodeOf(err) != xenapi.CodeOtherOperationInProgress {
+			return err
+		}
+		if werr := s.db.Wait(ctx, func(*db.Tx) (bool, error) { return s.db.Revision() > seen, nil }); werr != nil {
+			if errors.Is(werr, context.DeadlineExceeded) {
+				return err
+			}
+			return werr
+		}
+	}
+}
+
+// release unmarks what acquire marked, in the transaction that records what the operation did.
+func (s *Service) release(tx *db.Tx, t *task.Task, l lock) error {
+	key := t.Ref().String()
+	if _, ok := db.Lookup(tx, l.sr); ok && l.srOp != "" {
+		if err := db.Change(tx, l.sr, func(sr *xenapi.SR) error { delete(sr.CurrentOperations, key); return nil }); err != nil {
+			return err
+		}
+	}
+	if _, ok := db.Lookup(tx, l.vdi); ok && l.vdiOp != "" {
+		return db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error { delete(vdi.CurrentOperations, key); return nil })
+	}
+	return nil
+}
+
+func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
+	if l.srOp != "" {
+		if err := db.Change(tx, l.sr, func(sr *xenapi.SR) error {
+			return enter(&sr.CurrentOperations, t, l.srOp, "SR", l.sr.String(), nil)
+		}); err != nil {
+			return err
+		}
+	}
+	if l.vdiOp == "" {
+		return nil
+	}
+	return db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error {
+		return enter(&vdi.CurrentOperations, t, l.vdiOp, "VDI", l.vdi.String(), shareable)
+	})
+}
+
+// shareable are the operations on a VDI that only read it: they may run beside one another.
+func shareable(a, b xenapi.VDIOperation) bool {
+	reads := func(op xenapi.VDIOperation) bool {
+		return op == xenapi.VDIOperationCopy || op == xenapi.VDIOperationClone || op == xenapi.VDIOperationSnapshot
+	}
+	return reads(a) && reads(b)
+}
+
+// enter adds t's operation to the map unless another task has an operation there that does not go
+// beside it.
+func enter[Op ~string](ops *map[string]Op, t xenapi.Ref[xenapi.Task], op Op, class, object string, beside func(a, b Op) bool) error {
+	for other, running := range *ops {
+		if other != t.String() && (beside == nil || !beside(op, running)) {
+			return xenapi.ErrOtherOperationInProgress(class, object, string(running))
+		}
+	}
+	if *ops == nil {
+		*ops = map[string]Op{}
+	}
+	(*ops)[t.String()] = op
+	return nil
+}
+
+// forgetOperations removes the marks of tasks that have ended: a dead daemon left them.
+func (s *Service) forgetOperations(ctx context.Context) error {
+	return s.update(ctx, func(tx *db.Tx) error {
+		for ref, sr := range db.All[xenapi.SR](tx) {
+			if dropDead(tx, sr.CurrentOperations) {
+				if err := db.Put(tx, ref, sr); err != nil {
+					return err
+				}
+			}
+		}
+		for ref, vdi := range db.All[xenapi.VDI](tx) {
+			if dropDead(tx, vdi.CurrentOperations) {
+				if err := db.Put(tx, ref, vdi); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+func dropDead[Op any](tx *db.Tx, ops map[string]Op) bool {
+	dropped := false
+	for key := range ops {
+		rec, ok := db.Lookup(tx, xenapi.Ref[xenapi.Task](key))
+		if !ok || rec.Status != xenapi.TaskStatusPending {
+			delete(ops, key)
+			dropped = true
+		}
+	}
+	return dropped
+}

@@ -1,0 +1,98 @@
+package storage
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// Deadlines of the steps that leave the process. The copy of bytes has none of its own: it is
+// cancellable and shows its progress.
+const (
+	driverTimeout  = 2 * time.Minute  // one driver call that moves no bulk data
+	cleanupTimeout = 2 * time.Minute  // removing what a failed call made
+	dbTimeout      = 30 * time.Second // one transaction
+)
+
+// Service runs the storage of one host.
+type Service struct {
+	db      *db.DB
+	host    xenapi.Ref[xenapi.Host]
+	drivers Drivers
+	log     *slog.Logger
+
+	mu       sync.Mutex
+	attached map[xenapi.Ref[xenapi.SR]]SR
+}
+
+// New makes the service; nothing is attached until [Service.PlugAll].
+func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, log *slog.Logger) *Service {
+	return &Service{db: d, host: host, drivers: drivers, log: log, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
+}
+
+// open gives the attached SR, or SR_HAS_NO_PBDS when it is not plugged on this host.
+func (s *Service) open(ref xenapi.Ref[xenapi.SR]) (SR, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sr, ok := s.attached[ref]; ok {
+		return sr, nil
+	}
+	return nil, xenapi.ErrSRHasNoPBDs(ref)
+}
+
+func (s *Service) setAttached(ref xenapi.Ref[xenapi.SR], sr SR) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sr == nil {
+		delete(s.attached, ref)
+		return
+	}
+	s.attached[ref] = sr
+}
+
+// driver finds the driver of an SR type.
+func (s *Service) driver(srType string) (Driver, error) {
+	if d, ok := s.drivers[srType]; ok {
+		return d, nil
+	}
+	return nil, xenapi.ErrSRUnknownDriver(srType)
+}
+
+// update is one transaction that must not be lost to the caller's cancelled context: it records what
+// has already happened.
+func (s *Service) update(ctx context.Context, fn func(*db.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dbTimeout)
+	defer cancel()
+	return s.db.Update(ctx, fn)
+}
+
+// cleanup is a context for removing what a failed call made, whatever became of the call's own.
+func cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+}
+
+// View runs fn on a snapshot of the database and returns its error.
+func (s *Service) view(fn func(*db.Tx) error) error { return s.db.View(fn) }
+
+// located replaces a driver's word for a missing image by the error that names the objects.
+func located(err error, sr xenapi.Ref[xenapi.SR], vdi xenapi.Ref[xenapi.VDI]) error {
+	if errors.Is(err, ErrNoImage) {
+		return xenapi.ErrVDIMissing(sr, vdi).Because(err)
+	}
+	return err
+}
+
+// Undo lists how to remove what a dead task of this host left in storage, in the order in which it must
+// go: nobody uses a VDI any more before it is destroyed.
+func (s *Service) Undo() []task.KindUndo {
+	return []task.KindUndo{
+		{Kind: kindAttachment, Undo: s.undoAttachment},
+		{Kind: kindVDI, Undo: s.undoVDI},
+	}
+}

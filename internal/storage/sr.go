@@ -1,0 +1,378 @@
+package storage
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// NewSR says what SR.create is to make.
+type NewSR struct {
+	Record       xenapi.SR // name_label, name_description, type, content_type, shared, sm_config, physical_size
+	Host         xenapi.Ref[xenapi.Host]
+	DeviceConfig map[string]string
+}
+
+// CreateSR makes an SR, its PBD on this host, and plugs it. Errors: SR_UNKNOWN_DRIVER, and what the
+// driver says; then neither record nor SR is left.
+func (s *Service) CreateSR(ctx context.Context, t *task.Task, n NewSR) (xenapi.Ref[xenapi.SR], error) {
+	if n.Host != s.host && !n.Record.Shared {
+		if err := s.view(func(tx *db.Tx) error { _, err := db.Get(tx, n.Host); return err }); err != nil {
+			return "", err
+		}
+		return "", xenapi.ErrHostOffline(n.Host)
+	}
+	n.Record.PhysicalSize, n.Record.PhysicalUtilisation, n.Record.VirtualAllocation = -1, -1, 0
+	sr, err := s.IntroduceSR(ctx, n.Record)
+	if err != nil {
+		return "", err
+	}
+	pbd, err := s.CreatePBD(ctx, xenapi.PBD{Host: s.host, SR: sr, DeviceConfig: n.DeviceConfig})
+	if err == nil {
+		err = s.createOnDriver(ctx, sr, pbd)
+	}
+	if err == nil {
+		err = s.PlugPBD(ctx, t, pbd)
+	}
+	if err != nil {
+		s.dropSR(ctx, sr)
+		return "", err
+	}
+	return sr, s.refresh(ctx, sr)
+}
+
+func (s *Service) createOnDriver(ctx context.Context, ref xenapi.Ref[xenapi.SR], pbdRef xenapi.Ref[xenapi.PBD]) error {
+	var sr xenapi.SR
+	var pbd xenapi.PBD
+	err := s.view(func(tx *db.Tx) (err error) {
+		if sr, err = db.Get(tx, ref); err != nil {
+			return err
+		}
+		pbd, err = db.Get(tx, pbdRef)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	driver, err := s.driver(sr.Type)
+	if err != nil {
+		return err
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	return driver.Create(dctx, config(sr, pbd))
+}
+
+// IntroduceSR makes the record of an SR that exists already. An empty UUID gets a random one.
+// Errors: SR_UUID_EXISTS, SR_UNKNOWN_DRIVER.
+func (s *Service) IntroduceSR(ctx context.Context, rec xenapi.SR) (xenapi.Ref[xenapi.SR], error) {
+	rec.Type = strings.ToLower(rec.Type)
+	if _, err := s.driver(rec.Type); err != nil {
+		return "", err
+	}
+	if rec.UUID == "" {
+		rec.UUID = xenapi.NewUUID()
+	}
+	uuid, ok := xenapi.ParseUUID(rec.UUID)
+	if !ok {
+		return "", xenapi.ErrInvalidValue("uuid", rec.UUID)
+	}
+	rec.UUID = uuid
+	if rec.PhysicalSize == 0 {
+		rec.PhysicalSize, rec.PhysicalUtilisation = -1, -1
+	}
+	ref := xenapi.NewRef[xenapi.SR]()
+	return ref, s.db.Update(ctx, func(tx *db.Tx) error {
+		if _, err := db.ByUUID[xenapi.SR](tx, uuid); err == nil {
+			return xenapi.ErrSRUUIDExists(uuid)
+		}
+		return db.Insert(tx, ref, rec)
+	})
+}
+
+// ForgetSR removes an SR's records and leaves its content. Errors: SR_HAS_PBD while one is plugged.
+func (s *Service) ForgetSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
+	l := lock{sr: ref, srOp: xenapi.StorageOperationForget}
+	return s.acquire(ctx, t, l, func(tx *db.Tx) error {
+		if err := unplugged(tx, ref); err != nil {
+			return err
+		}
+		return deleteSR(tx, ref)
+	})
+}
+
+func unplugged(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
+	for _, pbd := range db.Referrers[xenapi.PBD](tx, "SR", ref) {
+		if rec, ok := db.Lookup(tx, pbd); ok && rec.CurrentlyAttached {
+			return xenapi.ErrSRHasPBD(ref)
+		}
+	}
+	return nil
+}
+
+func deleteSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
+	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", ref) {
+		if err := db.Delete(tx, vdi); err != nil {
+			return err
+		}
+	}
+	for _, pbd := range db.Referrers[xenapi.PBD](tx, "SR", ref) {
+		if err := db.Delete(tx, pbd); err != nil {
+			return err
+		}
+	}
+	return db.Delete(tx, ref)
+}
+
+// dropSR removes the records of an SR whose creation failed.
+func (s *Service) dropSR(ctx context.Context, ref xenapi.Ref[xenapi.SR]) {
+	if err := s.detach(ctx, ref); err != nil {
+		s.log.Error("SR of a failed creation still attached until the next start", "sr", ref, "error", err)
+	}
+	if err := s.update(ctx, func(tx *db.Tx) error { return deleteSR(tx, ref) }); err != nil {
+		s.log.Error("records of a failed SR.create not removed; forget the SR", "sr", ref, "error", err)
+	}
+}
+
+// DestroySR wipes an SR and removes its records. It must have a PBD on this host, none plugged and no
+// managed VDI. Errors: SR_HAS_NO_PBDS, SR_HAS_PBD, SR_NOT_EMPTY, SR_INDESTRUCTIBLE.
+func (s *Service) DestroySR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
+	l := lock{sr: ref, srOp: xenapi.StorageOperationDestroy}
+	var pbd xenapi.PBD
+	err := s.acquire(ctx, t, l, func(tx *db.Tx) (err error) {
+		pbd, err = s.destroyable(tx, ref)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	// A crash while the driver wipes leaves the records: SR.destroy may be called again.
+	err = s.wipe(ctx, ref, pbd)
+	return errOr(err, s.update(ctx, func(tx *db.Tx) error {
+		if err != nil {
+			return s.release(tx, t, l)
+		}
+		return deleteSR(tx, ref)
+	}))
+}
+
+func errOr(first, second error) error {
+	if first != nil {
+		return first
+	}
+	return second
+}
+
+func (s *Service) destroyable(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) (xenapi.PBD, error) {
+	sr, err := db.Get(tx, ref)
+	if err != nil {
+		return xenapi.PBD{}, err
+	}
+	if sr.OtherConfig["indestructible"] == "true" {
+		return xenapi.PBD{}, xenapi.ErrSRIndestructible(ref)
+	}
+	if err := unplugged(tx, ref); err != nil {
+		return xenapi.PBD{}, err
+	}
+	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", ref) {
+		if rec, ok := db.Lookup(tx, vdi); ok && rec.Managed {
+			return xenapi.PBD{}, xenapi.ErrSRNotEmpty()
+		}
+	}
+	_, pbd, ok := pbdOf(tx, ref, s.host)
+	if !ok {
+		return xenapi.PBD{}, xenapi.ErrSRHasNoPBDs(ref)
+	}
+	return pbd, nil
+}
+
+// wipe attaches the SR for the time of the call: only an attached one can be emptied.
+func (s *Service) wipe(ctx context.Context, ref xenapi.Ref[xenapi.SR], pbd xenapi.PBD) error {
+	if err := s.attach(ctx, pbd); err != nil {
+		return err
+	}
+	sr, err := s.open(ref)
+	if err != nil {
+		return err
+	}
+	dctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := sr.Wipe(dctx); err != nil {
+		return errOr(err, s.detach(ctx, ref))
+	}
+	s.setAttached(ref, nil)
+	return nil
+}
+
+// SetShared changes whether several hosts may plug the SR. Errors: SR_HAS_MULTIPLE_PBDS.
+func (s *Service) SetShared(ctx context.Context, ref xenapi.Ref[xenapi.SR], shared bool) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		pbds := db.Referrers[xenapi.PBD](tx, "SR", ref)
+		if !shared && len(pbds) > 1 {
+			names := make([]string, len(pbds))
+			for i, pbd := range pbds {
+				names[i] = pbd.String()
+			}
+			return xenapi.ErrSRHasMultiplePBDs(names...)
+		}
+		return db.Change(tx, ref, func(sr *xenapi.SR) error { sr.Shared = shared; return nil })
+	})
+}
+
+// ScanSR makes the VDI rows of an SR match what is on it: rows for images that are new, none for those
+// that vanished, sizes and descriptions as they are. Images that tasks own are left to them.
+func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
+	sr, err := s.open(ref)
+	if err != nil {
+		return errOr(s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }), err)
+	}
+	l := lock{sr: ref, srOp: xenapi.StorageOperationScan}
+	if err := s.acquire(ctx, t, l, func(*db.Tx) error { return nil }); err != nil {
+		return err
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	images, err := sr.List(dctx)
+	err = errOr(err, s.update(ctx, func(tx *db.Tx) error {
+		if err != nil {
+			return s.release(tx, t, l)
+		}
+		return errOr(reconcile(tx, ref, images), s.release(tx, t, l))
+	}))
+	return errOr(err, s.refresh(ctx, ref))
+}
+
+// reconcile works by location, as XenAPI does.
+func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) error {
+	rows := map[string]xenapi.Ref[xenapi.VDI]{}
+	for _, ref := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
+		if vdi, ok := db.Lookup(tx, ref); ok {
+			rows[vdi.Location] = ref
+		}
+	}
+	for _, img := range images {
+		_, owned := task.Owner(tx, kindVDI, img.UUID)
+		if owned || img.Temporary || img.Incomplete {
+			delete(rows, img.Location)
+			continue
+		}
+		if err := reconcileImage(tx, sr, rows[img.Location], img); err != nil {
+			return err
+		}
+		delete(rows, img.Location)
+	}
+	for _, vanished := range rows {
+		vdi, _ := db.Lookup(tx, vanished)
+		if _, owned := task.Owner(tx, kindVDI, vdi.UUID); owned || len(attachments(tx, vdi.UUID)) > 0 {
+			continue
+		}
+		if err := db.Delete(tx, vanished); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.VDI], img Image) error {
+	if row.IsNull() {
+		return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(sr, img))
+	}
+	return db.Change(tx, row, func(vdi *xenapi.VDI) error { adopt(vdi, img); return nil })
+}
+
+// UpdateSR refreshes the sizes alone.
+func (s *Service) UpdateSR(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error {
+	if _, err := s.open(ref); err != nil {
+		return errOr(s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }), err)
+	}
+	return s.refresh(ctx, ref)
+}
+
+func (s *Service) refresh(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error {
+	space, err := s.space(ctx, ref)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		var promised int64
+		for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", ref) {
+			rec, _ := db.Lookup(tx, vdi)
+			promised += rec.VirtualSize
+		}
+		return db.Change(tx, ref, func(sr *xenapi.SR) error {
+			sr.VirtualAllocation, sr.PhysicalSize, sr.PhysicalUtilisation = promised, space.Size, space.Used
+			return nil
+		})
+	})
+}
+
+func (s *Service) space(ctx context.Context, ref xenapi.Ref[xenapi.SR]) (Space, error) {
+	sr, err := s.open(ref)
+	if err != nil {
+		return Space{}, err
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	return sr.Space(dctx)
+}
+
+// Free says how many bytes an attached SR has left.
+func (s *Service) Free(ctx context.Context, ref xenapi.Ref[xenapi.SR]) (int64, error) {
+	space, err := s.space(ctx, ref)
+	return space.Free(), err
+}
+
+// Capabilities says what an attached SR can do.
+func (s *Service) Capabilities(ref xenapi.Ref[xenapi.SR]) (Capabilities, error) {
+	sr, err := s.open(ref)
+	if err != nil {
+		return Capabilities{}, err
+	}
+	return sr.Capabilities(), nil
+}
+
+// SupportedTypes lists the SR types that there are drivers for.
+func (s *Service) SupportedTypes() []string {
+	var types []string
+	for name := range s.drivers {
+		types = append(types, name)
+	}
+	slices.Sort(types)
+	return types
+}
+
+// RegisterDrivers makes the SM records match the driver table, at the daemon's start.
+func (s *Service) RegisterDrivers(ctx context.Context) error {
+	return s.update(ctx, func(tx *db.Tx) error {
+		rows := map[string]xenapi.Ref[xenapi.SM]{}
+		for ref, sm := range db.All[xenapi.SM](tx) {
+			rows[sm.Type] = ref
+		}
+		for name, driver := range s.drivers {
+			if err := registerDriver(tx, rows[name], name, driver.Describe()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func registerDriver(tx *db.Tx, ref xenapi.Ref[xenapi.SM], name string, d Description) error {
+	sm, known := db.Lookup(tx, ref)
+	if !known {
+		ref, sm = xenapi.NewRef[xenapi.SM](), xenapi.New[xenapi.SM]()
+		sm.UUID, sm.Type = xenapi.NewUUID(), name
+	}
+	sm.NameLabel, sm.NameDescription, sm.Vendor, sm.Copyright, sm.Version = d.Name, d.Text, d.Vendor, d.Copyright, d.Version
+	sm.RequiredAPIVersion, sm.Configuration = "1.0", d.Configuration
+	sm.Capabilities = d.Features.Names()
+	sm.Features = map[string]int64{}
+	for _, feature := range sm.Capabilities {
+		sm.Features[feature] = 1
+	}
+	return db.Put(tx, ref, sm)
+}

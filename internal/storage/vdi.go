@@ -1,0 +1,434 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// kindVDI is the kind of belonging that an image on an SR is, from before it is made until a record
+// that is not its owner's keeps it. The object is the VDI's UUID.
+const kindVDI = "vdi"
+
+// CreateVDI makes a VDI of zeroes as rec says: name_label, name_description, SR, virtual_size in bytes
+// (the driver may round it up), type, sharable, read_only, other_config, xenstore_data, sm_config, tags.
+// Errors: SR_HAS_NO_PBDS, SR_OPERATION_NOT_SUPPORTED, SR_FULL, INVALID_VALUE.
+func (s *Service) CreateVDI(ctx context.Context, t *task.Task, rec xenapi.VDI) (xenapi.Ref[xenapi.VDI], error) {
+	ref, err := s.CreateTemporary(ctx, t, rec)
+	return s.keepOrDiscard(ctx, t, ref, err)
+}
+
+// keepOrDiscard makes what a call has just made lasting, or removes it.
+func (s *Service) keepOrDiscard(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], err error) (xenapi.Ref[xenapi.VDI], error) {
+	if err != nil {
+		return "", err
+	}
+	if err := s.Keep(ctx, t, ref, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil }); err != nil {
+		s.Discard(ctx, t, ref)
+		return "", err
+	}
+	return ref, nil
+}
+
+// CreateTemporary makes a VDI that belongs to the task until [Service.Keep] makes it a lasting one.
+// Whatever ends the task first, crash or failure, the VDI goes: by [Service.Discard] or by recovery.
+func (s *Service) CreateTemporary(ctx context.Context, t *task.Task, rec xenapi.VDI) (xenapi.Ref[xenapi.VDI], error) {
+	if rec.VirtualSize <= 0 {
+		return "", xenapi.ErrInvalidValue("virtual_size", fmt.Sprint(rec.VirtualSize))
+	}
+	return s.make(ctx, t, rec, lock{sr: rec.SR, srOp: xenapi.StorageOperationVDICreate},
+		func(c Capabilities) bool { return c.Create },
+		func(ctx context.Context, sr SR, img Image) (Image, error) { return sr.Create(ctx, img) })
+}
+
+// make is the one way in which an image and its row come to be.
+func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock, able func(Capabilities) bool,
+	driverCall func(context.Context, SR, Image) (Image, error)) (xenapi.Ref[xenapi.VDI], error) {
+
+	sr, err := s.open(rec.SR)
+	if err != nil {
+		return "", err
+	}
+	if !able(sr.Capabilities()) {
+		return "", xenapi.ErrSROperationNotSupported(rec.SR)
+	}
+	if rec.UUID == "" {
+		rec.UUID = xenapi.NewUUID()
+	}
+	ref := xenapi.NewRef[xenapi.VDI]()
+	err = s.acquire(ctx, t, l, func(tx *db.Tx) error {
+		return t.Own(tx, kindVDI, rec.UUID, map[string]string{"SR": rec.SR.String()})
+	})
+	if err != nil {
+		return "", err
+	}
+	// A crash here leaves a belonging without an image, below one without a row: recovery's undoVDI
+	// removes either.
+	img := imageOf(rec)
+	img.Temporary = true
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	img, err = driverCall(dctx, sr, img)
+	if err != nil {
+		s.abandon(ctx, t, rec.SR, rec.UUID, l)
+		return "", located(err, rec.SR, l.vdi)
+	}
+	rec.Location, rec.VirtualSize, rec.PhysicalUtilisation = img.Location, img.Size, img.Used
+	rec.Managed = true
+	err = s.update(ctx, func(tx *db.Tx) error {
+		if err := db.Insert(tx, ref, rec); err != nil {
+			return err
+		}
+		return s.release(tx, t, l)
+	})
+	if err != nil {
+		s.abandon(ctx, t, rec.SR, rec.UUID, l)
+		return "", err
+	}
+	return ref, nil
+}
+
+// abandon removes an image that has no row, and its belonging. What it cannot remove stays recorded for
+// the next start.
+func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenapi.SR], uuid string, l lock) {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	removed := s.removeImage(ctx, sr, uuid)
+	if removed != nil {
+		s.log.Error("image of a failed call not removed; the next start tries again", "vdi", uuid, "error", removed)
+	}
+	err := s.update(ctx, func(tx *db.Tx) error {
+		if removed == nil {
+			if err := task.Disown(tx, kindVDI, uuid); err != nil {
+				return err
+			}
+		}
+		return s.release(tx, t, l)
+	})
+	if err != nil {
+		s.log.Error("failed call not recorded; the next start cleans up", "vdi", uuid, "error", err)
+	}
+}
+
+// Keep makes a temporary VDI a lasting one: edit gives it its last description, which the SR remembers
+// first; then one transaction records that, runs commit and ends the task's ownership.
+func (s *Service) Keep(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], edit func(*xenapi.VDI), commit func(*db.Tx) error) error {
+	rec, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return err
+	}
+	edit(&rec)
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	// A crash after Describe leaves an image that looks lasting, but whose belonging still stands:
+	// recovery removes it as if it were temporary.
+	if err := sr.Describe(dctx, imageOf(rec)); err != nil {
+		return located(err, rec.SR, ref)
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error { edit(vdi); return nil }); err != nil {
+			return err
+		}
+		if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+			return err
+		}
+		return commit(tx)
+	})
+}
+
+// DestroyVDI removes a VDI and its content. Errors: VDI_IN_USE while it is attached, VDI_NOT_MANAGED,
+// SR_HAS_NO_PBDS, SR_OPERATION_NOT_SUPPORTED.
+func (s *Service) DestroyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
+	rec, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return err
+	}
+	if !sr.Capabilities().Delete {
+		return xenapi.ErrSROperationNotSupported(rec.SR)
+	}
+	l := lock{rec.SR, xenapi.StorageOperationVDIDestroy, ref, xenapi.VDIOperationDestroy}
+	err = s.acquire(ctx, t, l, func(tx *db.Tx) error { return s.doom(tx, t, ref) })
+	if err != nil {
+		return err
+	}
+	// From here on the VDI will go, if not by this call then by recovery: it belongs to the task.
+	dctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := sr.Destroy(dctx, rec.Location); err != nil {
+		return s.spare(dctx, t, rec.UUID, l, err)
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		if err := db.Delete(tx, ref); err != nil {
+			return err
+		}
+		if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+			return err
+		}
+		return s.release(tx, t, l)
+	})
+}
+
+// doom checks that a VDI may go and makes it the task's.
+func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
+	rec, err := db.Get(tx, ref)
+	switch {
+	case err != nil:
+		return err
+	case !rec.Managed:
+		return xenapi.ErrVDINotManaged(ref)
+	case len(attachments(tx, rec.UUID)) > 0:
+		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
+	}
+	owner, owned := task.Owner(tx, kindVDI, rec.UUID)
+	switch {
+	case !owned:
+		return t.Own(tx, kindVDI, rec.UUID, map[string]string{"SR": rec.SR.String()})
+	case owner.Task != t.Ref():
+		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
+	}
+	return nil
+}
+
+// spare gives a VDI that could not be destroyed back to its row.
+func (s *Service) spare(ctx context.Context, t *task.Task, uuid string, l lock, cause error) error {
+	err := s.update(ctx, func(tx *db.Tx) error {
+		if err := task.Disown(tx, kindVDI, uuid); err != nil {
+			return err
+		}
+		return s.release(tx, t, l)
+	})
+	if err != nil {
+		s.log.Error("failed destruction not recorded; the next start finishes it", "vdi", uuid, "error", err)
+	}
+	return cause
+}
+
+// Discard destroys a temporary VDI of the task, with a context of its own. What cannot be removed now
+// stays recorded, and goes at the next start.
+func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := s.DestroyVDI(ctx, t, ref); err != nil && xenapi.CodeOf(err) != xenapi.CodeHandleInvalid {
+		s.log.Error("temporary VDI not removed; the next start tries again", "vdi", ref, "error", err)
+	}
+}
+
+// ForgetVDI removes a VDI's row and leaves its content.
+func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
+	l := lock{vdi: ref, vdiOp: xenapi.VDIOperationForget}
+	return s.acquire(ctx, t, l, func(tx *db.Tx) error {
+		rec, err := db.Get(tx, ref)
+		if err != nil {
+			return err
+		}
+		if len(attachments(tx, rec.UUID)) > 0 {
+			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
+		}
+		return db.Delete(tx, ref)
+	})
+}
+
+// IntroduceVDI makes a row for an image that is on the SR already, at rec.Location.
+// Errors: VDI_MISSING, LOCATION_NOT_UNIQUE.
+func (s *Service) IntroduceVDI(ctx context.Context, t *task.Task, rec xenapi.VDI) (xenapi.Ref[xenapi.VDI], error) {
+	sr, err := s.open(rec.SR)
+	if err != nil {
+		return "", err
+	}
+	l := lock{sr: rec.SR, srOp: xenapi.StorageOperationVDIIntroduce}
+	if err := s.acquire(ctx, t, l, func(*db.Tx) error { return nil }); err != nil {
+		return "", err
+	}
+	ref := xenapi.NewRef[xenapi.VDI]()
+	err = s.introduce(ctx, sr, ref, rec)
+	if rerr := s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }); err == nil {
+		err = rerr
+	}
+	return ref, err
+}
+
+func (s *Service) introduce(ctx context.Context, sr SR, ref xenapi.Ref[xenapi.VDI], rec xenapi.VDI) error {
+	img, ok, err := find(ctx, sr, func(img Image) bool { return img.Location == rec.Location && !img.Incomplete })
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return xenapi.ErrVDIMissing(rec.SR, xenapi.Ref[xenapi.VDI](rec.Location))
+	}
+	rec.VirtualSize, rec.PhysicalUtilisation, rec.Managed = img.Size, img.Used, true
+	if rec.UUID == "" {
+		rec.UUID = img.UUID
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		for _, other := range db.Referrers[xenapi.VDI](tx, "SR", rec.SR) {
+			if vdi, ok := db.Lookup(tx, other); ok && vdi.Location == rec.Location {
+				return xenapi.ErrLocationNotUnique(rec.SR, rec.Location)
+			}
+		}
+		return db.Insert(tx, ref, rec)
+	})
+}
+
+// ResizeVDI grows a VDI to size bytes. Errors: VDI_TOO_SMALL when it would shrink, VDI_IN_USE while
+// attached by others, SR_FULL.
+func (s *Service) ResizeVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], size int64) error {
+	return s.resize(ctx, t, ref, size, func(tx *db.Tx, rec xenapi.VDI) error {
+		if len(attachments(tx, rec.UUID)) > 0 {
+			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationResize))
+		}
+		return nil
+	})
+}
+
+func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], size int64, check func(*db.Tx, xenapi.VDI) error) error {
+	rec, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return err
+	}
+	if !sr.Capabilities().Resize {
+		return xenapi.ErrSROperationNotSupported(rec.SR)
+	}
+	l := lock{rec.SR, xenapi.StorageOperationVDIResize, ref, xenapi.VDIOperationResize}
+	err = s.acquire(ctx, t, l, func(tx *db.Tx) error {
+		if rec, err = db.Get(tx, ref); err != nil {
+			return err
+		}
+		if size < rec.VirtualSize {
+			return xenapi.ErrVDITooSmall(ref, rec.VirtualSize)
+		}
+		return check(tx, rec)
+	})
+	if err != nil {
+		return err
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	// A crash after this leaves an image that is larger than its row says; a scan puts the row right.
+	img, resized := sr.Resize(dctx, rec.Location, size)
+	err = s.update(ctx, func(tx *db.Tx) error {
+		if resized == nil {
+			if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error {
+				vdi.VirtualSize, vdi.PhysicalUtilisation, vdi.Digest = img.Size, img.Used, ""
+				return nil
+			}); err != nil {
+				return err
+			}
+		}
+		return s.release(tx, t, l)
+	})
+	if resized != nil {
+		return located(resized, rec.SR, ref)
+	}
+	return err
+}
+
+// DescribeVDI changes what a VDI is called or remembered as: fn edits the row, and the SR remembers it.
+func (s *Service) DescribeVDI(ctx context.Context, ref xenapi.Ref[xenapi.VDI], fn func(*xenapi.VDI)) error {
+	_, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return err
+	}
+	var rec xenapi.VDI
+	err = s.update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, ref, func(vdi *xenapi.VDI) error {
+			fn(vdi)
+			rec = *vdi
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	// A crash before this leaves an older name on the SR: the row is what counts.
+	return located(sr.Describe(dctx, imageOf(rec)), rec.SR, ref)
+}
+
+// vdiOnSR finds a VDI's row and its attached SR.
+func (s *Service) vdiOnSR(ref xenapi.Ref[xenapi.VDI]) (rec xenapi.VDI, sr SR, err error) {
+	err = s.view(func(tx *db.Tx) (err error) {
+		rec, err = db.Get(tx, ref)
+		return err
+	})
+	if err != nil {
+		return rec, nil, err
+	}
+	sr, err = s.open(rec.SR)
+	return rec, sr, err
+}
+
+// undoVDI removes an image that a dead task left, with its row if it had got one.
+func (s *Service) undoVDI(ctx context.Context, b task.Belonging) error {
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if err := s.removeImage(ctx, xenapi.Ref[xenapi.SR](b.Detail["SR"]), b.Object); err != nil {
+		return err
+	}
+	s.log.Info("removed a VDI that an unfinished task left", "vdi", b.Object)
+	return s.update(ctx, func(tx *db.Tx) error {
+		if ref, err := db.ByUUID[xenapi.VDI](tx, b.Object); err == nil {
+			if err := db.Delete(tx, ref); err != nil {
+				return err
+			}
+		}
+		return task.Disown(tx, kindVDI, b.Object)
+	})
+}
+
+// removeImage destroys the image with a UUID, wherever its SR has it.
+func (s *Service) removeImage(ctx context.Context, ref xenapi.Ref[xenapi.SR], uuid string) error {
+	sr, err := s.open(ref)
+	if err != nil {
+		return err
+	}
+	img, ok, err := find(ctx, sr, func(img Image) bool { return img.UUID == uuid })
+	if err != nil || !ok {
+		return err
+	}
+	return sr.Destroy(ctx, img.Location)
+}
+
+func find(ctx context.Context, sr SR, match func(Image) bool) (Image, bool, error) {
+	images, err := sr.List(ctx)
+	if err != nil {
+		return Image{}, false, err
+	}
+	for _, img := range images {
+		if match(img) {
+			return img, true, nil
+		}
+	}
+	return Image{}, false, nil
+}
+
+// imageOf is what an SR remembers of a VDI.
+func imageOf(rec xenapi.VDI) Image {
+	return Image{
+		Location: rec.Location, UUID: rec.UUID, Size: rec.VirtualSize,
+		NameLabel: rec.NameLabel, NameDescription: rec.NameDescription, Type: rec.Type,
+		Sharable: rec.Sharable, ReadOnly: rec.ReadOnly, IsASnapshot: rec.IsASnapshot, SnapshotTime: rec.SnapshotTime,
+		OtherConfig: rec.OtherConfig, SMConfig: rec.SMConfig, Digest: rec.Digest,
+	}
+}
+
+// recordOf is the row of an image that a scan found.
+func recordOf(sr xenapi.Ref[xenapi.SR], img Image) xenapi.VDI {
+	rec := xenapi.New[xenapi.VDI]()
+	rec.SR, rec.Location, rec.UUID, rec.Managed = sr, img.Location, img.UUID, true
+	adopt(&rec, img)
+	return rec
+}
+
+// adopt takes over what the SR remembers.
+func adopt(rec *xenapi.VDI, img Image) {
+	rec.VirtualSize, rec.PhysicalUtilisation = img.Size, img.Used
+	rec.NameLabel, rec.NameDescription, rec.Type = img.NameLabel, img.NameDescription, img.Type
+	rec.Sharable, rec.ReadOnly = img.Sharable, img.ReadOnly
+	rec.IsASnapshot, rec.SnapshotTime = img.IsASnapshot, img.SnapshotTime.Truncate(time.Second)
+	rec.OtherConfig, rec.SMConfig, rec.Digest = img.OtherConfig, img.SMConfig, img.Digest
+}
