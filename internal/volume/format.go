@@ -1,0 +1,72 @@
+package volume
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"time"
+)
+
+const (
+	formatTimeout = 2 * time.Minute
+
+	// blockSize of the file system in bytes, the same for every size, so that small images grow into large ones and
+	// sectors of 512 and 4096 bytes both fit.
+	blockSize = 4096
+
+	// inodeRatio is the bytes for each inode: room for a repository's many packages, at 0.8 % of the space.
+	inodeRatio = 32 << 10
+
+	// MinSize is the smallest image that Format takes, in bytes: below it too few inodes and blocks would be left.
+	MinSize = 16 << 20
+
+	// maxLabel is the longest label that ext4 has room for, in bytes.
+	maxLabel = 16
+)
+
+// features are all named, so that the host's mke2fs.conf has no say. There is no journal: the images are written once and
+// then verified by digest, or are private copies, so after a crash they are thrown away and not repaired.
+// resize_inode with 64bit allows growth while mounted; the kernel goes over to meta_bg when the reserve is used up.
+const features = "none,64bit,dir_index,dir_nlink,ext_attr,extent,extra_isize,filetype,flex_bg,huge_file,large_file," +
+	"metadata_csum,resize_inode,sparse_super"
+
+// Format makes an ext4 file system on a device of at least MinSize bytes and destroys what was there. No space is
+// reserved, and tables stay unwritten, so a fresh image stays nearly empty. Errors carry what mke2fs said.
+func Format(ctx context.Context, device, label string) error {
+	if len(label) > maxLabel {
+		return fmt.Errorf("format %s: label %q is longer than %d bytes", device, label, maxLabel)
+	}
+	if err := largeEnough(device); err != nil {
+		return fmt.Errorf("format %s: %w", device, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-O", features,
+		"-b", strconv.Itoa(blockSize), "-i", strconv.Itoa(inodeRatio), "-I", "256", "-m", "0",
+		"-E", "nodiscard,lazy_itable_init=1,root_owner=0:0", "-L", label, device)
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "MKE2FS_CONFIG=/dev/null"}
+	cmd.WaitDelay = time.Second // a mke2fs that hangs in the kernel cannot be killed, but its output need not be waited for
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if ctx.Err() != nil {
+			err = ctx.Err()
+		}
+		return fmt.Errorf("format %s: mke2fs: %w: %s", device, err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+func largeEnough(device string) error {
+	dev, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	size, err := deviceSize(dev)
+	if err == nil && size < MinSize {
+		err = fmt.Errorf("%d bytes are less than %d", size, int64(MinSize))
+	}
+	return err
+}

@@ -1,0 +1,52 @@
+package volume
+
+import (
+	"fmt"
+	"math"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Two requests that x/sys/unix has no names for, as linux/fs.h and linux/ext4.h define them; the numbers are those of x86
+// and ARM.
+const (
+	ioctlTrim       = 0xc0185879 // FITRIM, _IOWR('X', 121, struct fstrim_range)
+	ioctlResizeExt4 = 0x40086610 // EXT4_IOC_RESIZE_FS, _IOW('f', 16, __u64)
+)
+
+// trimRange is struct fstrim_range, all in bytes.
+type trimRange struct{ start, length, minimum uint64 }
+
+func fitrim(fd int) error {
+	return ioctl(fd, ioctlTrim, unsafe.Pointer(&trimRange{length: math.MaxUint64}))
+}
+
+// growTo asks the kernel to resize the mounted file system to all whole blocks of the device. A device that has not grown
+// is success.
+func growTo(device, dir string) error {
+	dev, err := os.Open(device)
+	if err != nil {
+		return err
+	}
+	defer dev.Close()
+	size, err := deviceSize(dev)
+	if err != nil {
+		return err
+	}
+	blocks := uint64(size / blockSize)
+	return inDir(dir, func(fd int) error {
+		if err := ioctl(fd, ioctlResizeExt4, unsafe.Pointer(&blocks)); err != nil {
+			return fmt.Errorf("resize to %d blocks: %w", blocks, err)
+		}
+		return nil
+	})
+}
+
+func ioctl(fd int, request uintptr, argument unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(argument)); errno != 0 {
+		return errno
+	}
+	return nil
+}

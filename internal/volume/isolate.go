@@ -1,0 +1,63 @@
+package volume
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// isolatedVariable marks, in the environment, the process that has its own mount namespace. Its value names both the
+// process and the namespace, so a child that inherits the variable is not taken for isolated.
+const isolatedVariable = "POOLPATCH_MOUNT_NAMESPACE"
+
+// Isolate moves the process into a mount namespace of its own and runs the program again from its start, with the same
+// process id, arguments and environment: a namespace belongs to a thread, and only exec brings all threads of
+// a Go program into it. The second time it finds itself isolated and returns nil. So it is called first in main, and
+// in TestMain of packages whose tests mount, before anything is opened or started.
+//
+// Mounts that are made outside later are still seen inside; mounts made inside are never seen outside and end with the
+// process, however it ends. It needs root.
+func Isolate() error {
+	here, err := namespace()
+	if err != nil {
+		return fmt.Errorf("isolate mounts: %w", err)
+	}
+	if os.Getenv(isolatedVariable) == here {
+		return nil
+	}
+	runtime.LockOSThread() // never unlocked: the thread either becomes the program or is thrown away
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("isolate mounts: unshare: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_SLAVE|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("isolate mounts: stop propagation: %w", err)
+	}
+	if here, err = namespace(); err != nil {
+		return fmt.Errorf("isolate mounts: %w", err)
+	}
+	return again(here)
+}
+
+// again replaces the program by itself.
+func again(here string) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("isolate mounts: %w", err)
+	}
+	if err := os.Setenv(isolatedVariable, here); err != nil {
+		return fmt.Errorf("isolate mounts: %w", err)
+	}
+	return fmt.Errorf("isolate mounts: exec %s: %w", program, unix.Exec(program, os.Args, os.Environ()))
+}
+
+// namespace names this process and the mount namespace of this thread.
+func namespace() (string, error) {
+	mnt, err := os.Readlink("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return "", err
+	}
+	return strconv.Itoa(os.Getpid()) + " " + mnt, nil
+}
