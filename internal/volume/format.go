@@ -42,20 +42,26 @@ func Format(ctx context.Context, device, label string) error {
 	if err := largeEnough(device); err != nil {
 		return fmt.Errorf("format %s: %w", device, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, formatTimeout)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "mke2fs", "-q", "-F", "-t", "ext4", "-O", features,
+	return run(ctx, formatTimeout, "format "+device, "mke2fs", "-q", "-F", "-T", "default", "-O", features,
 		"-b", strconv.Itoa(blockSize), "-i", strconv.Itoa(inodeRatio), "-I", "256", "-m", "0",
 		"-E", "nodiscard,lazy_itable_init=1,root_owner=0:0", "-L", label, device)
+}
+
+// run runs a program of e2fsprogs; what it said is part of the error.
+func run(ctx context.Context, limit time.Duration, what, program string, args ...string) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", "MKE2FS_CONFIG=/dev/null"}
-	cmd.WaitDelay = time.Second // a mke2fs that hangs in the kernel cannot be killed, but its output need not be waited for
-	if out, err := cmd.CombinedOutput(); err != nil {
-		if ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		return fmt.Errorf("format %s: mke2fs: %w: %s", device, err, bytes.TrimSpace(out))
+	cmd.WaitDelay = time.Second // for the output of a program that the kernel does not let die
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return nil
 	}
-	return nil
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return fmt.Errorf("%s: %s: %w: %s", what, program, err, bytes.TrimSpace(out))
 }
 
 func largeEnough(device string) error {

@@ -3,7 +3,6 @@ package volume
 import (
 	"fmt"
 	"math"
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,25 +22,11 @@ func fitrim(fd int) error {
 	return ioctl(fd, ioctlTrim, unsafe.Pointer(&trimRange{length: math.MaxUint64}))
 }
 
-// growTo asks the kernel to resize the mounted file system to all whole blocks of the device. A device that has not grown
-// is success.
-func growTo(device, dir string) error {
-	dev, err := os.Open(device)
-	if err != nil {
-		return err
+func resizeExt4(fd int, blocks uint64) error {
+	if err := ioctl(fd, ioctlResizeExt4, unsafe.Pointer(&blocks)); err != nil {
+		return fmt.Errorf("resize to %d blocks: %w", blocks, err)
 	}
-	defer dev.Close()
-	size, err := deviceSize(dev)
-	if err != nil {
-		return err
-	}
-	blocks := uint64(size / blockSize)
-	return inDir(dir, func(fd int) error {
-		if err := ioctl(fd, ioctlResizeExt4, unsafe.Pointer(&blocks)); err != nil {
-			return fmt.Errorf("resize to %d blocks: %w", blocks, err)
-		}
-		return nil
-	})
+	return nil
 }
 
 func ioctl(fd int, request uintptr, argument unsafe.Pointer) error {

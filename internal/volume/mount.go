@@ -14,6 +14,7 @@ const (
 	mountTimeout   = time.Minute
 	unmountTimeout = 10 * time.Minute // writing back what is dirty takes as long as the storage needs
 	busyPatience   = 5 * time.Second  // how long a busy mount is retried before it is taken out of sight
+	idlePatience   = time.Second      // the same for a volume that grows, which must come back
 	syncTimeout    = 10 * time.Minute
 	trimTimeout    = 5 * time.Minute
 )
@@ -69,10 +70,7 @@ func unmount(ctx context.Context, dir string, patience time.Duration) error {
 	defer cancel()
 	err := until(ctx, func() (bool, error) {
 		err := unmountOnce(dir, 0)
-		if errors.Is(err, unix.EBUSY) {
-			return false, nil
-		}
-		return err == nil, err
+		return err == nil, notBusy(err)
 	})
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
@@ -88,6 +86,14 @@ func unmount(ctx context.Context, dir string, patience time.Duration) error {
 func unmountOnce(dir string, flags int) error {
 	err := unix.Unmount(dir, flags|unix.UMOUNT_NOFOLLOW)
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// notBusy is err, or nil when err is only that the file system is in use.
+func notBusy(err error) error {
+	if errors.Is(err, unix.EBUSY) {
 		return nil
 	}
 	return err
@@ -112,11 +118,6 @@ func Sync(ctx context.Context, dir string) error {
 // Trim makes what is free in the file system at dir a hole in the image.
 func Trim(ctx context.Context, dir string) error {
 	return act(ctx, trimTimeout, "trim "+dir, func() error { return inDir(dir, fitrim) }, nil)
-}
-
-// Grow makes the file system on the device, mounted at dir, as large as the device.
-func Grow(ctx context.Context, device, dir string) error {
-	return act(ctx, resizeTimeout, "grow file system at "+dir, func() error { return growTo(device, dir) }, nil)
 }
 
 func inDir(dir string, f func(fd int) error) error {

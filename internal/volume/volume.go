@@ -27,11 +27,12 @@ type Config struct {
 
 // Volume is an image whose file system is mounted.
 type Volume struct {
-	dir    string
-	device string
-	loop   *Loop // nil when the image is a block device
+	dir     string
+	device  string
+	options MountOptions
+	loop    *Loop // nil when the image is a block device
 
-	mu   sync.Mutex
+	mu   sync.Mutex // one Grow or Close at a time
 	undo []undoStep // what Close still has to do, last first
 }
 
@@ -41,7 +42,7 @@ type undoStep func(context.Context) error
 // Open attaches the image, formats it if that is asked for, and mounts it. What a failing Open has done is undone. A
 // crash in it leaves at most an empty Dir, which the next Open with that Dir takes.
 func Open(ctx context.Context, c Config) (*Volume, error) {
-	v := &Volume{dir: c.Dir}
+	v := &Volume{dir: c.Dir, options: MountOptions{ReadOnly: c.ReadOnly}}
 	if err := v.open(ctx, c); err != nil {
 		return nil, errors.Join(fmt.Errorf("open volume: %w", err), v.Close(ctx))
 	}
@@ -68,7 +69,7 @@ func (v *Volume) open(ctx context.Context, c Config) error {
 		return err
 	}
 	v.later(func(context.Context) error { return removeMountPoint(v.dir) })
-	if err := Mount(ctx, v.device, v.dir, MountOptions{ReadOnly: c.ReadOnly}); err != nil {
+	if err := Mount(ctx, v.device, v.dir, v.options); err != nil {
 		return err
 	}
 	v.later(func(ctx context.Context) error { return Unmount(ctx, v.dir) })
@@ -150,17 +151,6 @@ func (v *Volume) Dir() string { return v.dir }
 
 // Device is the block device that is mounted.
 func (v *Volume) Device() string { return v.device }
-
-// Grow makes the file system as large as the image, which its owner has made at least size bytes long before. It works while
-// files are open and written.
-func (v *Volume) Grow(ctx context.Context, size int64) error {
-	if v.loop != nil {
-		if err := v.loop.Grow(ctx, size); err != nil {
-			return err
-		}
-	}
-	return Grow(ctx, v.device, v.dir)
-}
 
 // Free gives the bytes that can still be written and the bytes that there are in all.
 func (v *Volume) Free() (free, total int64, err error) { return Free(v.dir) }
