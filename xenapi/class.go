@@ -123,14 +123,18 @@ func parseField(class string, sf reflect.StructField, index int) Field {
 
 // New makes a record of class T whose fields hold the defaults that XenAPI declares.
 func New[T Object]() T {
-	var rec T
-	v := reflect.ValueOf(&rec).Elem()
-	for _, f := range ClassOf[T]().Fields {
+	return ClassOf[T]().New().(T)
+}
+
+// New makes a record of the class whose fields hold the defaults that XenAPI declares.
+func (c *Class) New() Object {
+	v := reflect.New(c.Type).Elem()
+	for _, f := range c.Fields {
 		if f.Default != "" {
 			f.setDefault(v.Field(f.Index))
 		}
 	}
-	return rec
+	return v.Interface().(Object)
 }
 
 func (f Field) setDefault(v reflect.Value) {

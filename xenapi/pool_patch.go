@@ -17,6 +17,9 @@ type PoolPatch struct {
 
 	// Filename is the legacy file below /var/patch; clean keeps it.
 	Filename string `json:"filename" xenapi:"internal"`
+	// ImageDigest is the content digest of the VDI (docs/image-digest.md), taken when the patch was
+	// written; a copy that has another one is not mounted.
+	ImageDigest string `json:"image_digest" xenapi:"internal"`
 	// Digest is the SHA-256 of the signed file in hexadecimal: two uploads are the same patch when it is equal.
 	Digest string `json:"digest" xenapi:"internal"`
 	// Signer is the fingerprint of the key that signed the file.

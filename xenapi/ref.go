@@ -15,10 +15,10 @@ type Object interface{ Class() string }
 // On the wire a ref is "OpaqueRef:" and an identifier, and null is "OpaqueRef:NULL".
 type Ref[T Object] string
 
-const (
-	refPrefix = "OpaqueRef:"
-	nullRef   = refPrefix + "NULL"
-)
+const refPrefix = "OpaqueRef:"
+
+// NullRef is the null reference on the wire.
+const NullRef = refPrefix + "NULL"
 
 // NewRef makes a fresh reference.
 func NewRef[T Object]() Ref[T] {
@@ -27,19 +27,19 @@ func NewRef[T Object]() Ref[T] {
 
 // ParseRef takes a reference from the wire; the null reference becomes the zero value.
 func ParseRef[T Object](s string) Ref[T] {
-	if s == nullRef {
+	if s == NullRef {
 		return ""
 	}
 	return Ref[T](s)
 }
 
 // IsNull reports whether r refers to nothing.
-func (r Ref[T]) IsNull() bool { return r == "" || r == nullRef }
+func (r Ref[T]) IsNull() bool { return r == "" || r == NullRef }
 
 // String is the wire form.
 func (r Ref[T]) String() string {
 	if r.IsNull() {
-		return nullRef
+		return NullRef
 	}
 	return string(r)
 }

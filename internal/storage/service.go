@@ -25,15 +25,17 @@ type Service struct {
 	db      *db.DB
 	host    xenapi.Ref[xenapi.Host]
 	drivers Drivers
+	mounts  string // directory of mount points
 	log     *slog.Logger
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR
 }
 
-// New makes the service; nothing is attached until [Service.PlugAll].
-func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, log *slog.Logger) *Service {
-	return &Service{db: d, host: host, drivers: drivers, log: log, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
+// New makes the service; nothing is attached until [Service.PlugAll]. Workspaces are mounted below the
+// directory mounts.
+func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string, log *slog.Logger) *Service {
+	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
 }
 
 // open gives the attached SR, or SR_HAS_NO_PBDS when it is not plugged on this host.

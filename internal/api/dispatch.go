@@ -1,0 +1,252 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/rpc"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// API is the method table over the services of a host.
+type API struct {
+	services Services
+	table    map[string]*method
+	log      *slog.Logger
+}
+
+// New builds the table.
+func New(s Services, log *slog.Logger) *API {
+	a := &API{services: s, table: map[string]*method{}, log: log}
+	a.addImplicit()
+	a.addDeclared()
+	return a
+}
+
+// Caller says what is known of a connection before its calls are read.
+type Caller struct {
+	Local  bool   // the unix socket: the caller is root
+	Origin string // what the client calls itself
+	// Task is an existing task that the call is to run under, from the request's headers; usually null.
+	Task xenapi.Ref[xenapi.Task]
+	// OtherConfig goes into the task of the call.
+	OtherConfig map[string]string
+}
+
+// For gives the dispatcher of one connection's calls.
+func (a *API) For(c Caller) rpc.Dispatcher { return dispatcher{a, c} }
+
+type dispatcher struct {
+	api    *API
+	caller Caller
+}
+
+// Dispatch runs one call. Errors come in the order of facts, section 1: arity, then unmarshalling, then
+// the session, then (in the task) the role, then the message's own.
+func (d dispatcher) Dispatch(ctx context.Context, name string, params []rpc.Value) (any, error) {
+	result, err := d.dispatch(ctx, name, params)
+	return result, d.api.Domain(err)
+}
+
+// Domain makes a domain error of any error: what is none becomes INTERNAL_ERROR with an id, and its
+// text goes to the log alone.
+func (a *API) Domain(err error) error {
+	if err == nil {
+		return nil
+	}
+	if domain, ok := errors.AsType[*xenapi.Error](err); ok {
+		return domain
+	}
+	return Internal(a.log, err)
+}
+
+// Internal logs an error under an id and makes the INTERNAL_ERROR that names it.
+func Internal(log *slog.Logger, err error) *xenapi.Error {
+	id := xenapi.NewUUID()
+	log.Error("internal error", "id", id, "error", err)
+	return xenapi.ErrInternalError("see the log for " + id).Because(err)
+}
+
+func (d dispatcher) dispatch(ctx context.Context, name string, params []rpc.Value) (any, error) {
+	if result, ok := d.system(name, params); ok {
+		return result, nil
+	}
+	m, async := d.api.find(name)
+	if m == nil {
+		return nil, xenapi.ErrMessageMethodUnknown(name)
+	}
+	if async && (m.implicit || m.sig.NoAsync) {
+		return nil, xenapi.NewError("Fault", fmt.Sprintf("No async mode for this operation (rpc: %s)", name))
+	}
+	session, given, err := m.split(params)
+	if err != nil {
+		return nil, err
+	}
+	args, err := m.decode(given)
+	if err != nil {
+		return nil, badParameter(err)
+	}
+	c := &call{session: session, local: d.caller.Local, origin: d.caller.Origin}
+	if !m.sig.NoSession {
+		if c.caller, err = d.api.services.Auth.Session(ctx, session); err != nil {
+			return nil, err
+		}
+	}
+	return d.run(ctx, m, name, async, c, args)
+}
+
+// badParameter is what a parameter of the wrong form gives (facts, section 1).
+func badParameter(err error) error {
+	if _, ok := errors.AsType[*xenapi.Error](err); ok {
+		return err
+	}
+	return xenapi.ErrInternalError(err.Error())
+}
+
+// system answers the two messages that stand outside every class.
+func (d dispatcher) system(name string, params []rpc.Value) (any, bool) {
+	if name == "system.listMethods" {
+		return d.api.Methods(), true
+	}
+	if strings.HasPrefix(name, "system.isAlive:") {
+		return strings.TrimPrefix(name, "system.isAlive:"), true
+	}
+	return nil, false
+}
+
+// find looks a message up by its name, with or without a prefix for Async, with a dot or an underscore
+// between class and message.
+func (a *API) find(name string) (m *method, async bool) {
+	if rest, ok := strings.CutPrefix(name, "Async."); ok {
+		name, async = rest, true
+	}
+	if m, ok := a.table[name]; ok {
+		return m, async
+	}
+	if !strings.Contains(name, ".") {
+		for i := range name {
+			if name[i] == '_' {
+				if m, ok := a.table[name[:i]+"."+name[i+1:]]; ok {
+					return m, async
+				}
+			}
+		}
+	}
+	return nil, async
+}
+
+// Methods lists the messages that are served, in order.
+func (a *API) Methods() []string {
+	var names []string
+	for name, m := range a.table {
+		if !m.sig.Hidden {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// split takes the session off the parameters and checks how many are left.
+func (m *method) split(params []rpc.Value) (xenapi.Ref[xenapi.Session], []rpc.Value, error) {
+	var session xenapi.Ref[xenapi.Session]
+	received := len(params)
+	if !m.sig.NoSession {
+		received--
+	}
+	required := m.sig.Required()
+	// Messages with optional parameters accept and ignore more of them; others do not.
+	if received < required || received > required && required == len(m.sig.Params) {
+		return "", nil, xenapi.ErrMessageParameterCountMismatch(m.sig.FullName(), required, max(received, 0))
+	}
+	if m.sig.NoSession {
+		return "", params, nil
+	}
+	if err := params[0].Decode(&session); err != nil {
+		return "", nil, badParameter(fmt.Errorf("session of %s: %w", m.sig.FullName(), err))
+	}
+	return session, params[1:], nil
+}
+
+// run carries the call out, as a task where the message may be one.
+func (d dispatcher) run(ctx context.Context, m *method, name string, async bool, c *call, args []reflect.Value) (any, error) {
+	if m.implicit || m.sig.NoAsync {
+		return m.invoke(ctx, d.api.log, c, args)
+	}
+	spec := task.Spec{
+		Label: name, Session: c.session, User: c.caller.AuthUserSID,
+		OtherConfig: d.caller.OtherConfig, Encode: rpc.MarshalXMLValue,
+	}
+	work := func(ctx context.Context, t *task.Task) (any, error) {
+		c.task = t
+		return m.invoke(ctx, d.api.log, c, args)
+	}
+	switch {
+	case async:
+		return d.api.services.Tasks.Go(ctx, spec, work)
+	case !d.caller.Task.IsNull():
+		return d.api.services.Tasks.Join(ctx, d.caller.Task, spec, work)
+	}
+	return d.api.services.Tasks.Do(ctx, spec, work)
+}
+
+func (m *method) invoke(ctx context.Context, log *slog.Logger, c *call, args []reflect.Value) (any, error) {
+	permission, lowest := m.sig.FullName(), m.sig.Role
+	if m.permission != nil {
+		permission, lowest = m.permission(args)
+	}
+	if !m.sig.NoSession {
+		if err := auth.Authorize(c.caller, strings.ToLower(permission), lowest); err != nil {
+			return nil, err
+		}
+	}
+	if m.sig.Lifecycle == "deprecated" {
+		log.Warn("deprecated message", "message", m.sig.FullName(), "use", m.sig.Replacement, "user", c.caller.AuthUserName)
+	}
+	return m.handler(ctx, c, args)
+}
+
+func (a *API) addDeclared() {
+	handlers := a.handlers()
+	for _, sig := range xenapi.Signatures() {
+		fn, ok := handlers[sig.FullName()]
+		delete(handlers, sig.FullName())
+		switch {
+		case ok:
+			a.table[sig.FullName()] = bind(sig, fn)
+		case sig.Lifecycle == "removed":
+			a.table[sig.FullName()] = refuse(sig, xenapi.ErrMessageRemoved())
+		default:
+			a.table[sig.FullName()] = refuse(sig, xenapi.ErrNotImplemented(sig.FullName()))
+		}
+	}
+	for name := range handlers {
+		panic("api: a handler for the undeclared message " + name)
+	}
+}
+
+// refuse is the row of a message that a pool without virtual machines cannot serve.
+func refuse(sig xenapi.Signature, err error) *method {
+	return &method{sig: sig, params: anyParams(sig), handler: func(context.Context, *call, []reflect.Value) (any, error) {
+		return nil, err
+	}}
+}
+
+func anyParams(sig xenapi.Signature) []reflect.Type {
+	types := make([]reflect.Type, len(sig.Params))
+	for i := range types {
+		types[i] = reflect.TypeFor[rpc.Value]()
+	}
+	return types
+}
+
+// view runs fn on a snapshot.
+func (a *API) view(fn func(*db.Tx) error) error { return a.services.DB.View(fn) }

@@ -1,0 +1,301 @@
+package api
+
+import (
+	"context"
+	"reflect"
+	"slices"
+
+	"poolpatch/internal/db"
+	"poolpatch/xenapi"
+)
+
+// Classes whose objects are not listed to clients (facts, section 1).
+var unlisted = []string{"session", "user"}
+
+// keyRoles are map keys that a weaker role than the map's own may write: clients keep notes there.
+var keyRoles = map[string]map[string]string{
+	"task.other_config": {
+		"applies_to":                   xenapi.RoleVMOperator,
+		"XenCenterUUID":                xenapi.RoleVMOperator,
+		"XenCenterMeddlingActionTitle": xenapi.RoleVMOperator,
+	},
+}
+
+// addImplicit derives the messages that every class has of itself.
+func (a *API) addImplicit() {
+	for _, class := range a.services.DB.Classes() {
+		if !slices.ContainsFunc(class.Fields, xenapi.Field.Wire) {
+			continue // a table of ours, not a class of the API
+		}
+		a.addObjects(class)
+		for _, f := range class.Fields {
+			if f.Wire() {
+				a.addField(class, f)
+			}
+		}
+	}
+}
+
+type (
+	tString = string
+	handler = func(ctx context.Context, c *call, args []reflect.Value) (any, error)
+)
+
+func (a *API) implicit(class *xenapi.Class, name, result, role string, params []xenapi.Param, types []reflect.Type, h handler) *method {
+	m := &method{
+		sig:    xenapi.Signature{Class: class.Name, Name: name, Params: params, Result: result, Role: role},
+		params: types, handler: h, implicit: true,
+	}
+	a.table[m.sig.FullName()] = m
+	return m
+}
+
+var (
+	stringType = reflect.TypeFor[string]()
+	refType    = reflect.TypeFor[xenapi.Ref[anyObject]]()
+)
+
+// anyObject stands for the class of a reference that only the table's row knows.
+type anyObject struct{}
+
+// Class is never asked for.
+func (anyObject) Class() string { return "" }
+
+func ref(v reflect.Value) string { return v.String() }
+
+func self(class *xenapi.Class) xenapi.Param {
+	return xenapi.Param{Name: "self", Type: class.Name + " ref"}
+}
+
+// addObjects adds the messages about whole objects.
+func (a *API) addObjects(class *xenapi.Class) {
+	const read = xenapi.RoleReadOnly
+	name := class.Name
+	a.implicit(class, "get_record", name+" record", read, []xenapi.Param{self(class)}, []reflect.Type{refType},
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
+			return inView(a, func(tx *db.Tx) (any, error) { return record(tx, class, ref(args[0])) })
+		})
+	a.implicit(class, "get_by_uuid", name+" ref", read, []xenapi.Param{{Name: "uuid", Type: "string"}}, []reflect.Type{stringType},
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
+			return inView(a, func(tx *db.Tx) (any, error) {
+				found, ok := tx.RefByUUID(name, args[0].String())
+				if !ok {
+					return nil, xenapi.ErrUUIDInvalid(name, args[0].String())
+				}
+				return found, nil
+			})
+		})
+	if slices.Contains(unlisted, name) {
+		return
+	}
+	a.implicit(class, "get_all", name+" ref set", read, nil, nil,
+		func(context.Context, *call, []reflect.Value) (any, error) {
+			return inView(a, func(tx *db.Tx) (any, error) { return tx.Refs(name), nil })
+		})
+	a.implicit(class, "get_all_records", "("+name+" ref -> "+name+" record) map", read, nil, nil,
+		func(context.Context, *call, []reflect.Value) (any, error) {
+			return inView(a, func(tx *db.Tx) (any, error) { return allRecords(tx, class) })
+		})
+	if _, ok := class.Field("name_label"); ok {
+		a.implicit(class, "get_by_name_label", name+" ref set", read, []xenapi.Param{{Name: "label", Type: "string"}}, []reflect.Type{stringType},
+			func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
+				return inView(a, func(tx *db.Tx) (any, error) { return byLabel(tx, class, args[0].String()) })
+			})
+	}
+}
+
+func inView(a *API, fn func(*db.Tx) (any, error)) (result any, err error) {
+	err = a.view(func(tx *db.Tx) error {
+		result, err = fn(tx)
+		return err
+	})
+	return result, err
+}
+
+// record is an object as the wire shows it: computed fields filled in.
+func record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
+	stored, ok := tx.Record(class.Name, ref)
+	if !ok {
+		return nil, xenapi.ErrHandleInvalid(class.Name, orNull(ref))
+	}
+	rec := reflect.New(class.Type).Elem()
+	rec.Set(reflect.ValueOf(stored))
+	for _, f := range class.Fields {
+		if f.Computed() {
+			fillComputed(tx, rec.Field(f.Index), f, ref)
+		}
+	}
+	return rec.Interface(), nil
+}
+
+func orNull(ref string) string {
+	if ref == "" {
+		return xenapi.NullRef
+	}
+	return ref
+}
+
+func fillComputed(tx *db.Tx, dst reflect.Value, f xenapi.Field, ref string) {
+	refs := tx.ReferrersOf(f.InverseClass, f.InverseField, ref)
+	set := reflect.MakeSlice(dst.Type(), len(refs), len(refs))
+	for i, r := range refs {
+		set.Index(i).SetString(r)
+	}
+	dst.Set(set)
+}
+
+func allRecords(tx *db.Tx, class *xenapi.Class) (any, error) {
+	all := map[string]any{}
+	for _, ref := range tx.Refs(class.Name) {
+		rec, err := record(tx, class, ref)
+		if err != nil {
+			return nil, err
+		}
+		all[ref] = rec
+	}
+	return all, nil
+}
+
+func byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
+	f, _ := class.Field("name_label")
+	found := []string{}
+	for _, ref := range tx.Refs(class.Name) {
+		if rec, ok := tx.Record(class.Name, ref); ok && reflect.ValueOf(rec).Field(f.Index).String() == label {
+			found = append(found, ref)
+		}
+	}
+	return found, nil
+}
+
+// addField adds the messages about one field.
+func (a *API) addField(class *xenapi.Class, f xenapi.Field) {
+	a.implicit(class, "get_"+f.Name, "", xenapi.RoleReadOnly, []xenapi.Param{self(class)}, []reflect.Type{refType},
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
+			return inView(a, func(tx *db.Tx) (any, error) {
+				rec, err := record(tx, class, ref(args[0]))
+				if err != nil {
+					return nil, err
+				}
+				return reflect.ValueOf(rec).Field(f.Index).Interface(), nil
+			})
+		})
+	if f.Qualifier != xenapi.ReadWrite {
+		return
+	}
+	a.addWrite(class, f, "set_"+f.Name, []xenapi.Param{{Name: "value"}}, []reflect.Type{f.Type},
+		func(field reflect.Value, _ string, args []reflect.Value) error { field.Set(args[0]); return nil })
+	switch f.Type.Kind() {
+	case reflect.Map:
+		a.addMapWrites(class, f)
+	case reflect.Slice:
+		a.addSetWrites(class, f)
+	}
+}
+
+// write changes a field of the object named ref in place.
+type write func(field reflect.Value, ref string, args []reflect.Value) error
+
+func (a *API) addWrite(class *xenapi.Class, f xenapi.Field, name string, params []xenapi.Param, types []reflect.Type, w write) *method {
+	return a.implicit(class, name, "void", f.SetterRole, append([]xenapi.Param{self(class)}, params...), append([]reflect.Type{refType}, types...),
+		func(ctx context.Context, c *call, args []reflect.Value) (any, error) {
+			if err := a.mayWrite(c, class, ref(args[0])); err != nil {
+				return nil, err
+			}
+			return nil, a.services.DB.Update(ctx, func(tx *db.Tx) error {
+				return a.change(tx, class, f, ref(args[0]), args[1:], w)
+			})
+		})
+}
+
+func (a *API) change(tx *db.Tx, class *xenapi.Class, f xenapi.Field, ref string, args []reflect.Value, w write) error {
+	stored, ok := tx.Record(class.Name, ref)
+	if !ok {
+		return xenapi.ErrHandleInvalid(class.Name, orNull(ref))
+	}
+	rec := reflect.New(class.Type).Elem()
+	rec.Set(reflect.ValueOf(stored))
+	field := rec.Field(f.Index)
+	if err := w(field, ref, args); err != nil {
+		return err
+	}
+	if err := a.checkField(tx, class.Name+"."+f.Name, field); err != nil {
+		return err
+	}
+	return tx.PutRecord(class.Name, ref, rec.Interface())
+}
+
+func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
+	byKey := func(args []reflect.Value) (string, string) {
+		key := args[1].String()
+		if role, ok := keyRoles[class.Name+"."+f.Name][key]; ok {
+			return class.Name + ".add_to_" + f.Name + "/key:" + key, role
+		}
+		return class.Name + ".add_to_" + f.Name, f.SetterRole
+	}
+	key, value := xenapi.Param{Name: "key", Type: "string"}, xenapi.Param{Name: "value", Type: "string"}
+	a.addWrite(class, f, "add_to_"+f.Name, []xenapi.Param{key, value}, []reflect.Type{f.Type.Key(), f.Type.Elem()},
+		func(field reflect.Value, ref string, args []reflect.Value) error {
+			if field.IsNil() {
+				field.Set(reflect.MakeMap(f.Type))
+			}
+			if field.MapIndex(args[0]).IsValid() {
+				return xenapi.ErrMapDuplicateKey(class.Name, f.Name, ref, args[0].String())
+			}
+			field.SetMapIndex(args[0], args[1])
+			return nil
+		}).permission = byKey
+	a.addWrite(class, f, "remove_from_"+f.Name, []xenapi.Param{key}, []reflect.Type{f.Type.Key()},
+		func(field reflect.Value, _ string, args []reflect.Value) error {
+			if !field.IsNil() {
+				field.SetMapIndex(args[0], reflect.Value{})
+			}
+			return nil
+		}).permission = byKey
+}
+
+func (a *API) addSetWrites(class *xenapi.Class, f xenapi.Field) {
+	value := []xenapi.Param{{Name: "value", Type: "string"}}
+	elem := []reflect.Type{f.Type.Elem()}
+	a.addWrite(class, f, "add_"+f.Name, value, elem,
+		func(field reflect.Value, _ string, args []reflect.Value) error {
+			if indexOf(field, args[0]) < 0 {
+				field.Set(reflect.Append(field, args[0]))
+			}
+			return nil
+		})
+	a.addWrite(class, f, "remove_"+f.Name, value, elem,
+		func(field reflect.Value, _ string, args []reflect.Value) error {
+			if i := indexOf(field, args[0]); i >= 0 {
+				field.Set(reflect.AppendSlice(field.Slice(0, i), field.Slice(i+1, field.Len())))
+			}
+			return nil
+		})
+}
+
+func indexOf(set, elem reflect.Value) int {
+	for i := range set.Len() {
+		if set.Index(i).Equal(elem) {
+			return i
+		}
+	}
+	return -1
+}
+
+// mayWrite adds what the role alone does not say: a task may be changed by its owner alone.
+func (a *API) mayWrite(c *call, class *xenapi.Class, ref string) error {
+	if class.Name == "task" {
+		return a.ownsTask(c, xenapi.Ref[xenapi.Task](ref))
+	}
+	return nil
+}
+
+// checkField refuses values that the field's type allows but its meaning does not.
+func (a *API) checkField(tx *db.Tx, field string, value reflect.Value) error {
+	if field == "pool.default_SR" {
+		if sr := xenapi.Ref[xenapi.SR](value.String()); !sr.IsNull() {
+			_, err := db.Get(tx, sr)
+			return err
+		}
+	}
+	return nil
+}

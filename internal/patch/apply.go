@@ -1,0 +1,317 @@
+package patch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/sandbox"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// Precheck runs the patch's precheck on this host and gives what it printed. Errors: the
+// PATCH_PRECHECK_FAILED family, CANNOT_FIND_PATCH, INVALID_PATCH, HOST_HAS_NO_PATCH_SR.
+func (s *Service) Precheck(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (string, error) {
+	if err := s.here(host); err != nil {
+		return "", err
+	}
+	release, err := s.hold(ctx, t, ref, opPrecheck)
+	if err != nil {
+		return "", err
+	}
+	defer release()
+	var output string
+	err = s.withContent(ctx, t, ref, func(c content) (err error) {
+		output, err = s.runPrecheck(ctx, ref, c)
+		return err
+	})
+	return output, err
+}
+
+// hold claims a patch for an operation that reads its content on this host, and returns what gives the
+// claim back.
+func (s *Service) hold(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], op string) (release func(), err error) {
+	if err := s.db.Update(ctx, func(tx *db.Tx) error { return claim(tx, ref, t.Ref(), op, s.host) }); err != nil {
+		return nil, err
+	}
+	return func() {
+		if err := s.update(ctx, func(tx *db.Tx) error { return unclaim(tx, ref, t.Ref()) }); err != nil {
+			s.log.Error("claim not given back; the next start does it", "patch", ref, "operation", op, "error", err)
+		}
+	}, nil
+}
+
+// Apply applies the patch on this host and gives what its programs printed. A precheck comes first, on
+// the same private copy. Errors: PATCH_ALREADY_APPLIED, OTHER_OPERATION_IN_PROGRESS, those of Precheck,
+// PATCH_APPLY_FAILED, PATCH_APPLY_FAILED_BACKUP_FILES_EXIST.
+func (s *Service) Apply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (string, error) {
+	if err := s.here(host); err != nil {
+		return "", err
+	}
+	row, err := s.claimApply(ctx, t, ref)
+	if err != nil {
+		return "", err
+	}
+	s.step("apply-claimed")
+	// A crash from here to "running" leaves the row, the claim and a copy that belongs to the task:
+	// recovery removes the copy, drops the claim and puts the row back.
+	a := attempt{patch: ref, row: row}
+	err = s.withContent(ctx, t, ref, func(c content) error { return s.execute(ctx, t, &a, c) })
+	if err != nil {
+		return "", errors.Join(err, s.giveUp(ctx, t, a))
+	}
+	return a.output, nil
+}
+
+// attempt is one apply on this host.
+type attempt struct {
+	patch  xenapi.Ref[xenapi.PoolPatch]
+	row    xenapi.Ref[xenapi.HostPatch]
+	ran    bool // the program has ended well: what fails from here on is only the record of it
+	output string
+}
+
+// execute is the part of an apply that changes the host. Its order is the proof that the patch does not
+// run twice by itself: the row says running before the program starts, the stamp is on stable storage
+// before the row says applied.
+func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c content) error {
+	prechecked, err := s.runPrecheck(ctx, a.patch, c)
+	if err != nil {
+		return err
+	}
+	s.step("apply-prechecked")
+	if err := s.db.Update(ctx, func(tx *db.Tx) error {
+		// From here on a cancellation comes too late: the program is not torn.
+		if err := t.Shield(tx); err != nil {
+			return err
+		}
+		return change(tx, a.row, Start, func(*xenapi.HostPatch) {})
+	}); err != nil {
+		return err
+	}
+	s.step("apply-running")
+	// A crash from here to the stamp makes the row interrupted: nobody knows how far the program came.
+	output, info, err := s.runApply(context.WithoutCancel(ctx), a, c)
+	if err != nil {
+		return err
+	}
+	a.ran, a.output = true, prechecked+output
+	s.step("apply-ran")
+	if err := s.stamps.write(info); err != nil {
+		return err
+	}
+	s.step("apply-stamped")
+	// A crash here leaves stamp and running row: recovery finds the stamp and records the patch as applied.
+	return s.update(ctx, func(tx *db.Tx) error {
+		if err := s.recordApplied(tx, a.row, info); err != nil {
+			return err
+		}
+		if err := unclaim(tx, a.patch, t.Ref()); err != nil {
+			return err
+		}
+		return t.Succeed(tx, a.output)
+	})
+}
+
+// claimApply makes the host_patch row of an attempt.
+func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) (xenapi.Ref[xenapi.HostPatch], error) {
+	var row xenapi.Ref[xenapi.HostPatch]
+	err := s.db.Update(ctx, func(tx *db.Tx) (err error) {
+		if _, err := db.Get(tx, ref); err != nil {
+			return err
+		}
+		rec := xenapi.HostPatch{}
+		row, rec = s.hostPatch(tx, ref)
+		switch state := State(rec.State); {
+		case state == Applied:
+			return xenapi.ErrPatchAlreadyApplied(ref)
+		case state.Busy():
+			return xenapi.ErrOtherOperationInProgress("Pool_patch", ref.String(), opApply)
+		}
+		if err := claim(tx, ref, t.Ref(), opApply, s.host); err != nil {
+			return err
+		}
+		if row.IsNull() {
+			row, err = s.insertHostPatch(tx, ref)
+			if err != nil {
+				return err
+			}
+		}
+		return change(tx, row, Claim, func(rec *xenapi.HostPatch) { rec.Task = t.Ref() })
+	})
+	return row, err
+}
+
+// giveUp ends a failed attempt: the row goes, or goes back to interrupted. When the program itself ended
+// well, the row must not forget that: it becomes interrupted, unless the stamp tells the next start more.
+func (s *Service) giveUp(ctx context.Context, t *task.Task, a attempt) error {
+	event := Fail
+	if a.ran {
+		event = Crash
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		if err := change(tx, a.row, event, func(*xenapi.HostPatch) {}); err != nil {
+			return err
+		}
+		return unclaim(tx, a.patch, t.Ref())
+	})
+}
+
+// recordApplied is what one transaction says when a patch has been applied.
+func (s *Service) recordApplied(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], info hotfix.Info) error {
+	if err := change(tx, row, Succeed, func(rec *xenapi.HostPatch) { rec.TimestampApplied = time.Now().UTC() }); err != nil {
+		return err
+	}
+	return db.Change(tx, s.host, func(host *xenapi.Host) error {
+		for _, g := range info.AfterApplyGuidance {
+			if pending := guidance[g]; !slices.Contains(host.PendingGuidances, pending) {
+				host.PendingGuidances = append(host.PendingGuidances, pending)
+			}
+		}
+		return nil
+	})
+}
+
+// guidance says what a patch's guidance leaves pending on the host.
+var guidance = map[xenapi.AfterApplyGuidance]xenapi.UpdateGuidance{
+	xenapi.AfterApplyGuidanceRestartHost: xenapi.UpdateGuidanceRebootHost,
+	xenapi.AfterApplyGuidanceRestartXAPI: xenapi.UpdateGuidanceRestartToolstack,
+	xenapi.AfterApplyGuidanceRestartHVM:  xenapi.UpdateGuidanceRestartVM,
+	xenapi.AfterApplyGuidanceRestartPV:   xenapi.UpdateGuidanceRestartVM,
+}
+
+// started notes the process group that runs apply, so that whoever recovers can end it.
+func (s *Service) started(ctx context.Context, row xenapi.Ref[xenapi.HostPatch], p sandbox.Process) {
+	err := s.update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, row, func(rec *xenapi.HostPatch) error {
+			rec.Process = xenapi.Process{Group: p.Group, StartTime: p.StartTime, BootID: s.bootID}
+			return nil
+		})
+	})
+	if err != nil {
+		// The program dies with the daemon all the same; only what it left in its group would not be found.
+		s.log.Error("process group of a running patch not recorded", "host_patch", row, "error", err)
+	}
+}
+
+// PoolApply applies the patch on every host that lacks it: every host's precheck first, before any
+// change; then the coordinator; then the others. Errors: those of Apply, from the first host that fails.
+func (s *Service) PoolApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
+	release, err := s.hold(ctx, t, ref, opPoolApply)
+	if err != nil {
+		return err
+	}
+	defer release()
+	hosts := s.hostsWithout(ref)
+	for _, host := range hosts {
+		if err := s.subtask(ctx, t, "precheck", func(ctx context.Context, sub *task.Task) error {
+			_, err := s.Precheck(ctx, sub, ref, host)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	for i, host := range hosts {
+		if err := s.subtask(ctx, t, "apply", func(ctx context.Context, sub *task.Task) error {
+			_, err := s.Apply(ctx, sub, ref, host)
+			return err
+		}); err != nil {
+			return err
+		}
+		t.Progress(ctx, float64(i+1)/float64(len(hosts)))
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error { rec.PoolApplied = true; return nil })
+	})
+}
+
+func (s *Service) subtask(ctx context.Context, parent *task.Task, label string, work func(context.Context, *task.Task) error) error {
+	_, err := s.tasks.Do(ctx, task.Spec{Label: "pool_patch." + label, Parent: parent.Ref()},
+		func(ctx context.Context, t *task.Task) (any, error) { return "", work(ctx, t) })
+	return err
+}
+
+// hostsWithout lists the hosts that have not applied the patch, the coordinator first.
+func (s *Service) hostsWithout(ref xenapi.Ref[xenapi.PoolPatch]) []xenapi.Ref[xenapi.Host] {
+	var hosts []xenapi.Ref[xenapi.Host]
+	_ = s.db.View(func(tx *db.Tx) error {
+		var master xenapi.Ref[xenapi.Host]
+		for _, pool := range db.All[xenapi.Pool](tx) {
+			master = pool.Master
+		}
+		for host := range db.All[xenapi.Host](tx) {
+			if _, rec := hostPatchOf(tx, ref, host); rec.Applied {
+				continue
+			}
+			if host == master {
+				hosts = slices.Insert(hosts, 0, host)
+			} else {
+				hosts = append(hosts, host)
+			}
+		}
+		return nil
+	})
+	return hosts
+}
+
+// here refuses a host that this daemon does not serve.
+func (s *Service) here(host xenapi.Ref[xenapi.Host]) error {
+	if host == s.host {
+		return nil
+	}
+	if err := s.db.View(func(tx *db.Tx) error { _, err := db.Get(tx, host); return err }); err != nil {
+		return err
+	}
+	return xenapi.ErrHostOffline(host)
+}
+
+// hostPatch finds the row of a patch on this host; it is null where there is none.
+func (s *Service) hostPatch(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) (xenapi.Ref[xenapi.HostPatch], xenapi.HostPatch) {
+	return hostPatchOf(tx, ref, s.host)
+}
+
+func hostPatchOf(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (xenapi.Ref[xenapi.HostPatch], xenapi.HostPatch) {
+	for _, row := range db.Referrers[xenapi.HostPatch](tx, "pool_patch", ref) {
+		if rec, ok := db.Lookup(tx, row); ok && rec.Host == host {
+			return row, rec
+		}
+	}
+	return "", xenapi.HostPatch{}
+}
+
+func (s *Service) insertHostPatch(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) (xenapi.Ref[xenapi.HostPatch], error) {
+	row := xenapi.NewRef[xenapi.HostPatch]()
+	rec := xenapi.New[xenapi.HostPatch]()
+	rec.UUID, rec.Host, rec.PoolPatch, rec.State = xenapi.NewUUID(), s.host, ref, string(None)
+	return row, db.Insert(tx, row, rec)
+}
+
+// change moves a host_patch row along the table of state.go, and is the only function that does. The
+// columns that the state implies are written with it; a row that comes to None goes.
+func change(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], e Event, edit func(*xenapi.HostPatch)) error {
+	rec, err := db.Get(tx, row)
+	if err != nil {
+		return err
+	}
+	next, err := State(rec.State).Next(e)
+	if err != nil {
+		return fmt.Errorf("host_patch %s: %w", rec.UUID, err)
+	}
+	if next == None {
+		return db.Delete(tx, row)
+	}
+	edit(&rec)
+	rec.State, rec.Applied = string(next), next == Applied
+	if !next.Busy() {
+		rec.Task = ""
+	}
+	if next != Running {
+		rec.Process = xenapi.Process{}
+	}
+	return db.Put(tx, row, rec)
+}

@@ -1,0 +1,87 @@
+package patch
+
+import (
+	"poolpatch/internal/db"
+	"poolpatch/xenapi"
+)
+
+// The operations on a patch. Those that only read its content run beside one another; the others are
+// alone, so that nobody replaces, cleans or destroys what a host is copying.
+const (
+	opPrecheck  = "precheck"
+	opApply     = "apply"
+	opDownload  = "download"
+	opPoolApply = "pool_apply"
+	opReplace   = "replace"
+	opClean     = "clean"
+	opDestroy   = "destroy"
+)
+
+func readsContent(op string) bool { return op == opPrecheck || op == opApply || op == opDownload }
+
+// claim enters an operation into the patch's record, or refuses it with OTHER_OPERATION_IN_PROGRESS. It
+// does not wait: an administrator who starts two things at once wants to hear of it.
+func claim(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.Task], op string, host xenapi.Ref[xenapi.Host]) error {
+	return db.Change(tx, patch, func(rec *xenapi.PoolPatch) error {
+		if err := collides(patch, *rec, t, op, host); err != nil {
+			return err
+		}
+		if rec.Claims == nil {
+			rec.Claims = map[xenapi.Ref[xenapi.Task]]xenapi.PatchClaim{}
+		}
+		rec.Claims[t] = xenapi.PatchClaim{Operation: op, Host: host}
+		return nil
+	})
+}
+
+func collides(patch xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch, t xenapi.Ref[xenapi.Task], op string, host xenapi.Ref[xenapi.Host]) error {
+	for other, held := range rec.Claims {
+		if other == t || beside(op, host, held) {
+			continue
+		}
+		return xenapi.ErrOtherOperationInProgress("Pool_patch", patch.String(), held.Operation)
+	}
+	return nil
+}
+
+// beside reports whether an operation may run while another is held. pool_apply applies on every host
+// under the claims of its subtasks, so it stands beside readers; a second one does not.
+func beside(op string, host xenapi.Ref[xenapi.Host], held xenapi.PatchClaim) bool {
+	if op == opPoolApply || held.Operation == opPoolApply {
+		return readsContent(op) || readsContent(held.Operation)
+	}
+	if !readsContent(op) || !readsContent(held.Operation) {
+		return false
+	}
+	return op != opApply || held.Operation != opApply || held.Host != host
+}
+
+// unclaim takes the task's operation out of the record.
+func unclaim(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.Task]) error {
+	rec, ok := db.Lookup(tx, patch)
+	if _, held := rec.Claims[t]; !ok || !held {
+		return nil
+	}
+	delete(rec.Claims, t)
+	return db.Put(tx, patch, rec)
+}
+
+// forgetClaims removes the claims of tasks that have ended: a dead daemon left them.
+func forgetClaims(tx *db.Tx) error {
+	for ref, rec := range db.All[xenapi.PoolPatch](tx) {
+		dropped := false
+		for t := range rec.Claims {
+			owner, ok := db.Lookup(tx, t)
+			if !ok || owner.Status != xenapi.TaskStatusPending {
+				delete(rec.Claims, t)
+				dropped = true
+			}
+		}
+		if dropped {
+			if err := db.Put(tx, ref, rec); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

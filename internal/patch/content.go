@@ -1,0 +1,168 @@
+package patch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// Storage is what patches need of SRs and VDIs. internal/storage implements it.
+type Storage interface {
+	// Candidates describes every SR that has a PBD on this host, plugged or not.
+	Candidates(ctx context.Context) ([]Candidate, error)
+	// NewWorkspace makes a temporary VDI of the task with an empty file system, mounted.
+	NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VDI) (Workspace, error)
+	// OpenCopy makes the task's private copy of a VDI on an SR that this host can reach, checks that its
+	// content has the digest, and mounts it. A copy whose digest differs is never mounted.
+	OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (Workspace, error)
+	// DestroyVDI removes a VDI and its content.
+	DestroyVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error
+}
+
+// Workspace is a mounted file system in a temporary VDI.
+type Workspace interface {
+	VDI() xenapi.Ref[xenapi.VDI]
+	Dir() string
+	// Size is the VDI's size in bytes; Grow enlarges VDI and file system while it is mounted.
+	Size() int64
+	Grow(ctx context.Context, size int64) error
+	// Seal unmounts, and gives the digest of the content as it then is. Only Discard and Keep follow.
+	Seal(ctx context.Context) (digest string, err error)
+	// Keep makes the sealed VDI a lasting one: edit describes it, commit runs in the transaction that
+	// ends the task's ownership.
+	Keep(ctx context.Context, edit func(*xenapi.VDI), commit func(*db.Tx) error) error
+	// Discard unmounts and destroys the VDI. It does nothing after Keep, and may be called twice.
+	Discard(ctx context.Context)
+}
+
+// Candidate is an SR as the choice of M3 sees it.
+type Candidate struct {
+	SR          xenapi.Ref[xenapi.SR]
+	UUID, Label string
+	ContentType string
+	Plugged     bool
+	CanCreate   bool
+	CanClone    bool
+	Free        int64 // bytes; of a plugged SR
+	Err         error // why Free is not known
+}
+
+// patchFile is the patch's name in the root of its VDI (M5).
+const patchFile = "patch"
+
+// scratchName is the directory beside it that programs are extracted into and run in.
+const scratchName = "scratch"
+
+// content is a patch laid out for running: verified, its program extracted.
+type content struct {
+	program hotfix.Verified
+	scratch string
+}
+
+// withContent gives fn the patch's content in a workspace that lives as long as fn does (M6).
+func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], fn func(content) error) error {
+	space, err := s.openContent(ctx, t, ref)
+	if err != nil {
+		return err
+	}
+	defer space.Discard(ctx)
+	s.step("content-mounted")
+	c, err := s.extract(ctx, space.Dir())
+	if err != nil {
+		return err
+	}
+	s.step("content-verified")
+	return fn(c)
+}
+
+// openContent mounts a private copy of the patch's VDI, or puts the legacy file into a fresh workspace.
+func (s *Service) openContent(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) (Workspace, error) {
+	var rec xenapi.PoolPatch
+	inVDI := false
+	err := s.db.View(func(tx *db.Tx) (err error) {
+		if rec, err = db.Get(tx, ref); err != nil {
+			return err
+		}
+		_, inVDI = db.Lookup(tx, rec.VDI)
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case inVDI:
+		return s.storage.OpenCopy(ctx, t, rec.VDI, rec.ImageDigest, "Copy of patch "+rec.UUID+" ("+rec.NameLabel+")")
+	case s.legacyExists(rec.Filename):
+		return s.openLegacy(ctx, t, rec)
+	}
+	return nil, xenapi.ErrCannotFindPatch()
+}
+
+// openLegacy copies a file of the root file system into a workspace, so that nothing large is extracted
+// where the file is (M5, M7). The file stays.
+func (s *Service) openLegacy(ctx context.Context, t *task.Task, rec xenapi.PoolPatch) (Workspace, error) {
+	file, err := s.openLegacyFile(rec.Filename)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("legacy file of patch %s: %w", rec.UUID, err)
+	}
+	space, err := s.newWorkspace(ctx, t, info.Size(), "Copy of patch "+rec.UUID+" ("+rec.NameLabel+")")
+	if err != nil {
+		return nil, err
+	}
+	if err := writePatchFile(space.Dir(), file); err != nil {
+		space.Discard(ctx)
+		return nil, s.spaceError(space, err)
+	}
+	return space, nil
+}
+
+func writePatchFile(dir string, r io.Reader) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("workspace: %w", err)
+	}
+	defer root.Close()
+	w, err := root.OpenFile(patchFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)
+	if err != nil {
+		return fmt.Errorf("patch file in its workspace: %w", err)
+	}
+	if _, err := io.Copy(w, r); err != nil {
+		w.Close()
+		return fmt.Errorf("copy patch file: %w", err)
+	}
+	return w.Close()
+}
+
+// extract verifies the patch in a workspace and extracts its program in the same pass.
+func (s *Service) extract(ctx context.Context, dir string) (content, error) {
+	file, err := openInRoot(dir, patchFile)
+	if err != nil {
+		return content{}, fmt.Errorf("patch file of its VDI: %w", err)
+	}
+	defer file.Close()
+	scratch, err := makeScratch(dir)
+	if err != nil {
+		return content{}, err
+	}
+	program, err := s.verifier.Extract(ctx, file, scratch)
+	return content{program, scratch}, err
+}
+
+func openInRoot(dir, name string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.Open(name)
+}

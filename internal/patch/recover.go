@@ -1,0 +1,133 @@
+package patch
+
+import (
+	"context"
+	"fmt"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/sandbox"
+	"poolpatch/xenapi"
+)
+
+// KillLeftovers ends the programs that a dead daemon left running on this host. It comes first in the
+// recovery: they hold mounts, and an interrupted patch must not go on.
+func (s *Service) KillLeftovers(ctx context.Context) error {
+	var groups []xenapi.Process
+	_ = s.db.View(func(tx *db.Tx) error {
+		for _, rec := range db.All[xenapi.HostPatch](tx) {
+			if rec.Host == s.host && rec.Process.Group != 0 && rec.Process.BootID == s.bootID {
+				groups = append(groups, rec.Process)
+			}
+		}
+		return nil
+	})
+	for _, p := range groups {
+		if err := sandbox.KillGroup(ctx, sandbox.Process{Group: p.Group, StartTime: p.StartTime}); err != nil {
+			return fmt.Errorf("end the program of an interrupted patch: %w", err)
+		}
+	}
+	return nil
+}
+
+// Recover puts the records of this host right after a start: it settles what was being applied when the
+// last daemon died, and makes the database follow the stamps. It runs after the tasks' own recovery, and
+// every time: a clean start finds nothing to do.
+func (s *Service) Recover(ctx context.Context) error {
+	found, err := s.stamps.read(s.log)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(tx *db.Tx) error {
+		if err := forgetClaims(tx); err != nil {
+			return err
+		}
+		if err := s.settle(tx, found); err != nil {
+			return err
+		}
+		return s.adoptStamps(tx, found)
+	})
+}
+
+// Rescan makes the database follow the stamps after a patch was applied, which may have brought others
+// with it.
+func (s *Service) Rescan(ctx context.Context) error {
+	found, err := s.stamps.read(s.log)
+	if err != nil {
+		return err
+	}
+	return s.update(ctx, func(tx *db.Tx) error { return s.adoptStamps(tx, found) })
+}
+
+// settle gives each row of this host the event that the stamps tell: found, missing, or a crash.
+func (s *Service) settle(tx *db.Tx, found map[string]stamp) error {
+	for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", s.host) {
+		rec, ok := db.Lookup(tx, row)
+		if !ok {
+			continue
+		}
+		patch, known := db.Lookup(tx, rec.PoolPatch)
+		if !known {
+			// The patch's record is gone: a stamp, if there is one, makes both anew.
+			if err := db.Delete(tx, row); err != nil {
+				return err
+			}
+			continue
+		}
+		event := s.whatHappened(rec, found, patch.UUID)
+		if event == Crash {
+			s.log.Warn("a patch was interrupted by the end of the daemon", "patch", patch.UUID, "state", rec.State)
+		}
+		if err := change(tx, row, event, func(rec *xenapi.HostPatch) {
+			if event == StampFound && !rec.Applied {
+				rec.TimestampApplied = found[patch.UUID].applied
+			}
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) whatHappened(rec xenapi.HostPatch, found map[string]stamp, uuid string) Event {
+	if _, ok := found[uuid]; ok {
+		return StampFound
+	}
+	if State(rec.State).Busy() {
+		return Crash
+	}
+	return StampMissing
+}
+
+// adoptStamps makes the records of stamps that the database does not know. A patch that is being applied
+// at this moment keeps its row's state: its own protocol records it.
+func (s *Service) adoptStamps(tx *db.Tx, found map[string]stamp) error {
+	for uuid, st := range found {
+		ref, err := db.ByUUID[xenapi.PoolPatch](tx, uuid)
+		if err != nil {
+			if ref, err = insertFromStamp(tx, st); err != nil {
+				return err
+			}
+		}
+		row, rec := s.hostPatch(tx, ref)
+		if State(rec.State).Busy() || rec.Applied {
+			continue
+		}
+		if row.IsNull() {
+			if row, err = s.insertHostPatch(tx, ref); err != nil {
+				return err
+			}
+		}
+		if err := change(tx, row, StampFound, func(rec *xenapi.HostPatch) { rec.TimestampApplied = st.applied }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func insertFromStamp(tx *db.Tx, st stamp) (xenapi.Ref[xenapi.PoolPatch], error) {
+	rec := xenapi.New[xenapi.PoolPatch]()
+	rec.UUID, rec.NameLabel, rec.NameDescription = st.info.UUID, st.info.NameLabel, st.info.NameDescription
+	rec.Version, rec.AfterApplyGuidance = st.info.Version, st.info.AfterApplyGuidance
+	ref := xenapi.NewRef[xenapi.PoolPatch]()
+	return ref, db.Insert(tx, ref, rec)
+}

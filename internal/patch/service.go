@@ -1,0 +1,65 @@
+package patch
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// Deadlines of the steps.
+const (
+	infoTimeout     = 1 * time.Minute
+	precheckTimeout = 10 * time.Minute
+	applyTimeout    = 6 * time.Hour
+	dbTimeout       = 30 * time.Second // one transaction
+)
+
+// Options are what the daemon chooses. Paths are absolute and below its root.
+type Options struct {
+	Root   string // the host's root file system: what patches change
+	Legacy string // /var/patch: files of old patches, and the stamps below applied/
+	Logs   string // where the output of programs is kept
+	BootID string // of the kernel that runs now
+	// Step is called at each named point of the protocols, for tests that stop the world there.
+	Step func(name string)
+}
+
+// Service runs patches on one host.
+type Service struct {
+	db       *db.DB
+	host     xenapi.Ref[xenapi.Host]
+	tasks    *task.Service
+	storage  Storage
+	verifier Verifier
+	stamps   stamps
+	legacy   string
+	root     string
+	logs     string
+	bootID   string
+	step     func(string)
+	log      *slog.Logger
+}
+
+// New makes the service of one host.
+func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage Storage, verifier Verifier, log *slog.Logger, o Options) *Service {
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
+	return &Service{
+		db: d, host: host, tasks: tasks, storage: storage, verifier: verifier,
+		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs, bootID: o.BootID,
+		step: o.Step, log: log,
+	}
+}
+
+// update is one transaction that must not be lost to the caller's cancelled context: it records what
+// has already happened.
+func (s *Service) update(ctx context.Context, fn func(*db.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dbTimeout)
+	defer cancel()
+	return s.db.Update(ctx, fn)
+}

@@ -1,0 +1,265 @@
+package patch
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// readBuffer holds what is read of an upload ahead of the first decision.
+const readBuffer = 64 << 10
+
+// Upload takes a signed patch of the announced length in bytes (-1, or something unbelievable, when it
+// is not known) and gives its record. The same patch again is the same record. Nothing is left of an
+// upload that fails. Errors: INVALID_PATCH, INVALID_PATCH_WITH_LOG, HOST_HAS_NO_PATCH_SR, SR_FULL,
+// PATCH_ALREADY_EXISTS, OTHER_OPERATION_IN_PROGRESS, TASK_CANCELLED, and the reader's own when the
+// client went away.
+func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, length int64) (xenapi.Ref[xenapi.PoolPatch], error) {
+	// Clients probe with an empty body: nothing may be made before there is a byte.
+	r := bufio.NewReaderSize(body, readBuffer)
+	if _, err := r.Peek(1); err != nil {
+		if errors.Is(err, io.EOF) {
+			return "", xenapi.ErrInvalidPatch("the upload is empty")
+		}
+		return "", fmt.Errorf("read upload: %w", err)
+	}
+	space, err := s.newWorkspace(ctx, t, length, "Patch upload in progress")
+	if err != nil {
+		return "", err
+	}
+	// The VDI belongs to the task until publish: a crash before leaves a belonging that recovery
+	// destroys, a failure ends in this Discard.
+	defer space.Discard(ctx)
+	s.step("upload-mounted")
+
+	program, info, err := s.receive(ctx, t, space, r, length)
+	if err != nil {
+		return "", s.spaceError(space, err)
+	}
+	s.step("upload-received")
+	if ref, done, err := s.known(info, program); done || err != nil {
+		return ref, err
+	}
+	digest, err := space.Seal(ctx)
+	if err != nil {
+		return "", err
+	}
+	s.step("upload-sealed")
+	return s.publish(ctx, t, space, arrival{info, program.SHA256(), program.Signer(), program.SignedSize(), digest})
+}
+
+// receive makes one pass over the stream: it goes into the file patch and at the same time through the
+// verification, which writes the program into the scratch directory. Then the program is asked what it
+// is. When receive returns, the file is on stable storage and the scratch directory empty.
+func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r io.Reader, length int64) (hotfix.Verified, hotfix.Info, error) {
+	file, err := createPatchFile(space.Dir())
+	if err != nil {
+		return hotfix.Verified{}, hotfix.Info{}, err
+	}
+	defer file.Close()
+	scratch, err := makeScratch(space.Dir())
+	if err != nil {
+		return hotfix.Verified{}, hotfix.Info{}, err
+	}
+	in := &intake{ctx: ctx, r: r, task: t, space: space, promised: length}
+	program, err := s.verifier.Extract(ctx, io.TeeReader(in, file), scratch)
+	if err == nil {
+		err = in.complete()
+	}
+	if err != nil {
+		return hotfix.Verified{}, hotfix.Info{}, err
+	}
+	s.step("upload-verified")
+	info, err := s.runInfo(ctx, content{program, scratch})
+	if err != nil {
+		return hotfix.Verified{}, hotfix.Info{}, err
+	}
+	if err := os.RemoveAll(scratch); err != nil {
+		return hotfix.Verified{}, hotfix.Info{}, fmt.Errorf("empty the scratch space: %w", err)
+	}
+	if err := file.Sync(); err != nil {
+		return hotfix.Verified{}, hotfix.Info{}, fmt.Errorf("sync patch file: %w", err)
+	}
+	return program, info, nil
+}
+
+// intake is the upload's stream on its way in: it shows progress, ends when the task is cancelled and
+// keeps the VDI large enough (M4).
+type intake struct {
+	ctx      context.Context // of the upload that the intake lives for
+	r        io.Reader
+	task     *task.Task
+	space    Workspace
+	promised int64
+	received int64
+}
+
+func (in *intake) Read(p []byte) (int, error) {
+	if err := context.Cause(in.ctx); err != nil {
+		return 0, err
+	}
+	n, err := in.r.Read(p)
+	in.received += int64(n)
+	if believable(in.promised) {
+		in.task.Progress(in.ctx, float64(in.received)/float64(in.promised))
+	}
+	if sizeFactor*in.received > in.space.Size() {
+		if gerr := in.space.Grow(in.ctx, 2*in.space.Size()); gerr != nil {
+			return n, gerr
+		}
+	}
+	return n, err
+}
+
+// complete refuses a stream that ended before the length that a client knew.
+func (in *intake) complete() error {
+	if believable(in.promised) && in.received < in.promised {
+		return xenapi.ErrInvalidPatch(fmt.Sprintf("the upload ended after %d of %d bytes", in.received, in.promised))
+	}
+	return nil
+}
+
+func createPatchFile(dir string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("workspace: %w", err)
+	}
+	defer root.Close()
+	return root.OpenFile(patchFile, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o440)
+}
+
+func makeScratch(dir string) (string, error) {
+	scratch := filepath.Join(dir, scratchName)
+	if err := os.Mkdir(scratch, 0o700); err != nil {
+		return "", fmt.Errorf("scratch space: %w", err)
+	}
+	return scratch, nil
+}
+
+// arrival is a patch that has arrived: its content is sealed in a VDI, no record points at it yet.
+type arrival struct {
+	info        hotfix.Info
+	sha256      string // of the signed file
+	signer      string
+	size        int64 // of the signed file, bytes
+	imageDigest string
+}
+
+// known answers an upload of a patch that the pool has already, before any more work is done for it.
+func (s *Service) known(info hotfix.Info, program hotfix.Verified) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
+	err = s.db.View(func(tx *db.Tx) error {
+		var rec xenapi.PoolPatch
+		if ref, err = db.ByUUID[xenapi.PoolPatch](tx, info.UUID); err != nil {
+			return nil // a new patch
+		}
+		if rec, err = db.Get(tx, ref); err != nil {
+			return err
+		}
+		done, err = s.standsFor(tx, rec, program.SHA256())
+		return err
+	})
+	return ref, done, err
+}
+
+// standsFor says whether a record that has an arriving patch's UUID is of the same content and still has
+// it. One that has other content is in the way; one whose content is gone is to be repointed.
+func (s *Service) standsFor(tx *db.Tx, rec xenapi.PoolPatch, sha256 string) (bool, error) {
+	if !s.hasContent(tx, rec) {
+		return false, nil
+	}
+	if rec.Digest == sha256 {
+		return true, nil
+	}
+	return false, xenapi.ErrPatchAlreadyExists(rec.UUID)
+}
+
+// hasContent reports whether the patch can still be read: its VDI or its legacy file is there.
+func (s *Service) hasContent(tx *db.Tx, rec xenapi.PoolPatch) bool {
+	if _, ok := db.Lookup(tx, rec.VDI); ok && !rec.VDI.IsNull() {
+		return true
+	}
+	return s.legacyExists(rec.Filename)
+}
+
+// publish makes the arrival known: one transaction writes the record, the VDI's labels and the task's
+// result (I2). Two uploads of one patch meet here; the second finds the first's record.
+func (s *Service) publish(ctx context.Context, t *task.Task, space Workspace, a arrival) (xenapi.Ref[xenapi.PoolPatch], error) {
+	var ref xenapi.Ref[xenapi.PoolPatch]
+	err := space.Keep(ctx,
+		func(vdi *xenapi.VDI) {
+			vdi.NameLabel = fmt.Sprintf("Patch %s (%s)", a.info.UUID, a.info.NameLabel)
+			vdi.NameDescription = a.info.NameDescription
+			vdi.Digest = a.imageDigest
+		},
+		func(tx *db.Tx) (err error) {
+			if ref, err = s.record(tx, t, space.VDI(), a); err != nil {
+				return err
+			}
+			return t.Succeed(tx, ref.String())
+		})
+	if errors.Is(err, errTwin) {
+		return ref, nil
+	}
+	s.step("upload-published")
+	return ref, err
+}
+
+// errTwin ends a publication because another upload of the same content came first.
+var errTwin = errors.New("the same patch was uploaded at the same time")
+
+// record inserts or repoints the pool_patch.
+func (s *Service) record(tx *db.Tx, t *task.Task, vdi xenapi.Ref[xenapi.VDI], a arrival) (xenapi.Ref[xenapi.PoolPatch], error) {
+	ref, err := db.ByUUID[xenapi.PoolPatch](tx, a.info.UUID)
+	if err != nil {
+		rec := xenapi.New[xenapi.PoolPatch]()
+		rec.UUID = a.info.UUID
+		a.describe(&rec, vdi)
+		ref = xenapi.NewRef[xenapi.PoolPatch]()
+		return ref, db.Insert(tx, ref, rec)
+	}
+	rec, err := db.Get(tx, ref)
+	if err != nil {
+		return "", err
+	}
+	if same, err := s.standsFor(tx, rec, a.sha256); err != nil || same {
+		if same {
+			err = errTwin
+		}
+		return ref, err
+	}
+	if err := collides(ref, rec, t.Ref(), opReplace, ""); err != nil {
+		return "", err
+	}
+	a.describe(&rec, vdi)
+	return ref, db.Put(tx, ref, rec)
+}
+
+// describe writes what the arrival says into the record: all of it, so that a repointed record does not
+// keep the old content's labels.
+func (a arrival) describe(rec *xenapi.PoolPatch, vdi xenapi.Ref[xenapi.VDI]) {
+	rec.NameLabel, rec.NameDescription, rec.Version = a.info.NameLabel, a.info.NameDescription, a.info.Version
+	rec.AfterApplyGuidance = a.info.AfterApplyGuidance
+	rec.Size, rec.Digest, rec.Signer = a.size, a.sha256, a.signer
+	rec.VDI, rec.ImageDigest, rec.Filename = vdi, a.imageDigest, ""
+}
+
+// spaceError says in the API's words that a workspace's SR is full.
+func (s *Service) spaceError(space Workspace, err error) error {
+	if err == nil || xenapi.CodeOf(err) != "" {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return xenapi.ErrOutOfSpace(fmt.Sprintf("the SR of VDI %s", space.VDI())).Because(err)
+	}
+	return err
+}

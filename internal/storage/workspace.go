@@ -1,0 +1,183 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/storage/image"
+	"poolpatch/internal/task"
+	"poolpatch/internal/volume"
+	"poolpatch/xenapi"
+)
+
+// Workspace is a temporary VDI of a task with its file system mounted on this host. It goes with
+// Discard, or with the task.
+type Workspace struct {
+	service *Service
+	task    *task.Task
+	vdi     xenapi.Ref[xenapi.VDI]
+	size    int64
+
+	attachment *Attachment    // nil once sealed
+	volume     *volume.Volume // nil once sealed
+	kept       bool
+}
+
+// NewWorkspace makes a VDI as rec says, with an empty file system, mounted.
+func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI) (*Workspace, error) {
+	ref, err := s.CreateTemporary(ctx, t, rec)
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{service: s, task: t, vdi: ref}
+	if err := w.mount(ctx, true); err != nil {
+		w.Discard(ctx)
+		return nil, err
+	}
+	return w, nil
+}
+
+// OpenCopy makes the task's private copy of a VDI: a clone on the VDI's own SR where that can clone, else
+// a copy on it, or on another SR of this host when this host cannot reach it (M6). The copy is mounted
+// only if its content has the digest (I1). Errors: INVALID_PATCH when it has not, SR_FULL, VDI_IN_USE,
+// HOST_CANNOT_SEE_SR.
+func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (*Workspace, error) {
+	ref, err := s.privateCopy(ctx, t, vdi, func(rec *xenapi.VDI) {
+		rec.NameLabel, rec.NameDescription = label, "Private copy of a host; it goes when the task has ended"
+	})
+	if err != nil {
+		return nil, err
+	}
+	w := &Workspace{service: s, task: t, vdi: ref}
+	if err := w.open(ctx, digest); err != nil {
+		w.Discard(ctx)
+		return nil, err
+	}
+	return w, nil
+}
+
+func (s *Service) privateCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
+	rec, sr, err := s.vdiOnSR(vdi)
+	if err != nil {
+		return "", err
+	}
+	if sr.Capabilities().Clone {
+		return s.CloneTemporary(ctx, t, vdi, edit)
+	}
+	return s.CopyTemporary(ctx, t, vdi, rec.SR, edit)
+}
+
+// open checks the content before the kernel's file system code sees it.
+func (w *Workspace) open(ctx context.Context, digest string) error {
+	if err := w.attach(ctx); err != nil {
+		return err
+	}
+	found, err := image.Sum(ctx, w.attachment.File, w.size)
+	if err != nil {
+		return fmt.Errorf("digest of VDI %s: %w", w.vdi, err)
+	}
+	if digest == "" || found.String() != digest {
+		return xenapi.ErrInvalidPatch("the content of the patch's VDI is not what was uploaded: " + found.String() + " instead of " + digest)
+	}
+	return w.mount(ctx, false)
+}
+
+func (w *Workspace) attach(ctx context.Context) (err error) {
+	if w.attachment, err = w.service.Attach(ctx, w.task, w.vdi, ReadWrite); err != nil {
+		return err
+	}
+	return w.service.view(func(tx *db.Tx) error {
+		rec, err := db.Get(tx, w.vdi)
+		w.size = rec.VirtualSize
+		return err
+	})
+}
+
+func (w *Workspace) mount(ctx context.Context, format bool) (err error) {
+	if w.attachment == nil {
+		if err := w.attach(ctx); err != nil {
+			return err
+		}
+	}
+	w.volume, err = volume.Open(ctx, volume.Config{
+		File: w.attachment.File, Dir: w.mountPoint(), Format: format, Label: "poolpatch",
+	})
+	return err
+}
+
+func (w *Workspace) mountPoint() string {
+	return filepath.Join(w.service.mounts, string(w.vdi[len("OpaqueRef:"):]))
+}
+
+// VDI names the workspace's VDI.
+func (w *Workspace) VDI() xenapi.Ref[xenapi.VDI] { return w.vdi }
+
+// Dir is where the file system is mounted.
+func (w *Workspace) Dir() string { return w.volume.Dir() }
+
+// Size is the VDI's size in bytes.
+func (w *Workspace) Size() int64 { return w.size }
+
+// Grow enlarges the VDI and its file system. Where the kernel does not let this process grow a mounted
+// file system, it is unmounted for a moment: then no file in it may be open. Errors: SR_FULL, EBUSY.
+func (w *Workspace) Grow(ctx context.Context, size int64) error {
+	if err := w.attachment.Grow(ctx, w.task, size); err != nil {
+		return err
+	}
+	if err := w.volume.Grow(ctx, size); err != nil {
+		return fmt.Errorf("grow the file system of VDI %s: %w", w.vdi, err)
+	}
+	w.size = size
+	return nil
+}
+
+// Seal ends the writing: what was deleted becomes holes, everything is on stable storage, nothing is
+// mounted or attached, and the digest of the content is returned.
+func (w *Workspace) Seal(ctx context.Context) (string, error) {
+	if err := w.volume.Trim(ctx); err != nil {
+		w.service.log.Warn("space of deleted files not given back", "vdi", w.vdi, "error", err)
+	}
+	if err := w.volume.Close(ctx); err != nil {
+		return "", fmt.Errorf("unmount VDI %s: %w", w.vdi, err)
+	}
+	w.volume = nil
+	digest, err := image.Sum(ctx, w.attachment.File, w.size)
+	if err != nil {
+		return "", fmt.Errorf("digest of VDI %s: %w", w.vdi, err)
+	}
+	w.attachment.Detach(ctx)
+	w.attachment = nil
+	return digest.String(), nil
+}
+
+// Keep makes the sealed VDI a lasting one; see [Service.Keep].
+func (w *Workspace) Keep(ctx context.Context, edit func(*xenapi.VDI), commit func(*db.Tx) error) error {
+	if err := w.service.Keep(ctx, w.task, w.vdi, edit, commit); err != nil {
+		return err
+	}
+	w.kept = true
+	return nil
+}
+
+// Discard unmounts and destroys the VDI. It does nothing after Keep and may be called twice. What it
+// cannot remove stays recorded as the task's and goes at the next start.
+func (w *Workspace) Discard(ctx context.Context) {
+	if w.kept {
+		return
+	}
+	w.kept = true
+	ctx, cancel := cleanup(ctx)
+	defer cancel()
+	if w.volume != nil {
+		if err := w.volume.Close(ctx); err != nil {
+			w.service.log.Error("temporary VDI still mounted; it stays until the next start", "vdi", w.vdi, "error", err)
+			return
+		}
+	}
+	if w.attachment != nil {
+		w.attachment.Detach(ctx)
+	}
+	w.service.Discard(ctx, w.task, w.vdi)
+}
