@@ -188,7 +188,12 @@ func memory(name string, size int64) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("memfd: %w", err)
 	}
-	f := os.NewFile(uintptr(fd), name)
+	defer unix.Close(fd)
+	// The kernel does not count the descriptor of memfd_create as a writer, which would confuse stored.open.
+	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR, 0)
+	if err != nil {
+		return nil, fmt.Errorf("memfd: %w", err)
+	}
 	if err := f.Truncate(size); err != nil {
 		f.Close()
 		return nil, err
