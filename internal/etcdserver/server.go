@@ -1,0 +1,257 @@
+package etcdserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/embed"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// startDeadline bounds the start: replaying the log and electing oneself.
+	startDeadline = time.Minute
+	// stopDeadline bounds the stop; what does not stop by then ends with the process.
+	stopDeadline = 15 * time.Second
+	// probeDeadline bounds the wait for a data file that another program (a backup, a repair) has open.
+	probeDeadline = 2 * time.Second
+
+	// DefaultQuotaBytes is the size at which the server refuses writes.
+	DefaultQuotaBytes = 2 << 30
+	// MaxTxnOps is the number of operations, and of guards, that one commit may have here.
+	MaxTxnOps = 8192
+	// maxRequestBytes bounds one commit.
+	maxRequestBytes = 8 << 20
+	// retention is for how long a watch that was cut off can go on without a reload.
+	retention = "10m"
+	// snapshotCount and catchUpEntries are the log entries between two snapshots, and kept in memory
+	// behind one. There is no follower who could need them.
+	snapshotCount  = 2000
+	catchUpEntries = 500
+)
+
+var (
+	// ErrInUse says that another process has the directory.
+	ErrInUse = errors.New("another process uses this database directory")
+	// ErrDamaged says that the directory's content cannot be read.
+	ErrDamaged = errors.New("the database directory is damaged")
+)
+
+// Config of Start.
+type Config struct {
+	// Dir is the data directory, made if it is missing. It needs a real disk: tmpfs is not durable.
+	Dir string
+	// Name is the member's name; a directory keeps the one that it began with.
+	Name string
+	// QuotaBytes is the size at which writes are refused; 0 is DefaultQuotaBytes.
+	QuotaBytes int64
+	// Logger gets what etcd warns of; nil is slog.Default.
+	Logger *slog.Logger
+}
+
+// Server is a running etcd.
+type Server struct {
+	etcd   *embed.Etcd
+	client *clientv3.Client
+	lock   *os.File // held while the directory is ours
+	died   *death
+}
+
+// Start runs an etcd on a directory and returns when it takes commits. It gives ErrInUse and ErrDamaged, and
+// errors that wrap what the file system said (syscall.ENOSPC for a full disk). After an error of etcd itself,
+// parts of it may still run and keep the directory: the process should end.
+func Start(ctx context.Context, c Config) (*Server, error) {
+	lock, err := acquire(c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("start etcd in %s: %w", c.Dir, err)
+	}
+	s := &Server{lock: lock, died: newDeath()}
+	if err := s.start(ctx, c); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("start etcd in %s: %w", c.Dir, err)
+	}
+	return s, nil
+}
+
+// acquire makes the directory and takes its lock, which the kernel gives back when the process ends.
+func acquire(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		lock.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, ErrInUse
+		}
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return lock, nil
+}
+
+func (s *Server) start(ctx context.Context, c Config) error {
+	ctx, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	if err := probe(filepath.Join(c.Dir, "member", "snap", "db")); err != nil {
+		return err
+	}
+	if err := probeSpace(c.Dir); err != nil {
+		return err
+	}
+	etcd, err := s.launch(ctx, c.embedded(s.died))
+	if err != nil {
+		return err
+	}
+	s.etcd = etcd
+	select {
+	case <-etcd.Server.ReadyNotify():
+	case err := <-etcd.Err():
+		return errors.Join(err, s.stopEtcd())
+	case <-s.died.failed:
+		return errors.Join(s.died.err, s.stopEtcd())
+	case <-ctx.Done():
+		return errors.Join(context.Cause(ctx), s.stopEtcd())
+	}
+	s.client = v3client.New(etcd.Server)
+	return nil
+}
+
+// launch starts etcd in a goroutine of its own, because etcd ends the goroutine, or panics in it, when it
+// finds its files wrong.
+func (s *Server) launch(ctx context.Context, c *embed.Config) (*embed.Etcd, error) {
+	started := make(chan *embed.Etcd, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				s.died.report(fmt.Errorf("%w: %v", ErrDamaged, r))
+			}
+		}()
+		etcd, err := embed.StartEtcd(c)
+		if err != nil {
+			s.died.report(err)
+			return
+		}
+		started <- etcd
+	}()
+	select {
+	case etcd := <-started:
+		return etcd, nil
+	case <-s.died.failed:
+		return nil, s.died.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// probe opens the data file as etcd will, because etcd itself waits for ever for its lock and panics, where
+// nobody can catch it, when it is damaged.
+func probe(path string) error {
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	data, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: probeDeadline})
+	if errors.Is(err, bolt.ErrTimeout) {
+		return ErrInUse
+	}
+	if errors.Is(err, bolt.ErrInvalid) || errors.Is(err, bolt.ErrChecksum) || errors.Is(err, bolt.ErrVersionMismatch) {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, path, err)
+	}
+	if err != nil {
+		return err
+	}
+	return data.Close()
+}
+
+// spareBytes is what the start itself may write: a log segment is allocated whole.
+const spareBytes = 160 << 20
+
+// probeSpace refuses a disk on which etcd would die as it starts.
+func probeSpace(dir string) error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return fmt.Errorf("statfs: %w", err)
+	}
+	if free := int64(st.Bavail) * st.Bsize; free < spareBytes {
+		return fmt.Errorf("%d bytes free, %d needed: %w", free, spareBytes, unix.ENOSPC)
+	}
+	return nil
+}
+
+func (c Config) embedded(died *death) *embed.Config {
+	e := embed.NewConfig()
+	e.Dir, e.Name = c.Dir, c.Name
+	e.ListenPeerUrls, e.ListenClientUrls, e.AdvertiseClientUrls = nil, nil, nil
+	e.AdvertisePeerUrls = []url.URL{{Scheme: "unix", Host: "localhost:0"}} // a member must have one; nobody dials it
+	e.InitialCluster = e.InitialClusterFromName(e.Name)
+	e.QuotaBackendBytes = c.QuotaBytes
+	if c.QuotaBytes == 0 {
+		e.QuotaBackendBytes = DefaultQuotaBytes
+	}
+	e.MaxTxnOps, e.MaxRequestBytes = MaxTxnOps, maxRequestBytes
+	e.AutoCompactionMode, e.AutoCompactionRetention = embed.CompactorModePeriodic, retention
+	e.SnapshotCount, e.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
+	e.MaxSnapFiles, e.MaxWalFiles = 2, 2
+	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Logger, died))
+	return e
+}
+
+// Client reaches the server in this process. Close closes it.
+func (s *Server) Client() *clientv3.Client { return s.client }
+
+// Failed is closed when the server dies by itself, of a disk that is full or broken; Err then says of what.
+// The daemon should end: nothing more can be committed.
+func (s *Server) Failed() <-chan struct{} { return s.died.failed }
+
+// Err is what the server died of, after Failed is closed.
+func (s *Server) Err() error { return s.died.err }
+
+// Close stops the server and gives the directory back.
+func (s *Server) Close() error {
+	err := errors.Join(s.client.Close(), s.stopEtcd())
+	return errors.Join(err, s.lock.Close())
+}
+
+func (s *Server) stopEtcd() error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		s.etcd.Close()
+	}()
+	timer := time.NewTimer(stopDeadline)
+	defer timer.Stop()
+	select {
+	case <-stopped:
+		return nil
+	case <-timer.C:
+		return errors.New("etcd has not stopped in time")
+	}
+}
+
+// death is the first reason for which etcd cannot go on.
+type death struct {
+	once   sync.Once
+	failed chan struct{}
+	err    error
+}
+
+func newDeath() *death { return &death{failed: make(chan struct{})} }
+
+func (d *death) report(err error) {
+	d.once.Do(func() {
+		d.err = err
+		close(d.failed)
+	})
+}
