@@ -234,12 +234,16 @@ func TestFormat(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "sr")
 	const sr, image = "0b3c6d4e-1111-4222-8333-444455556666", "9b2d0b3c-7d0e-4f5a-8a53-6c1e0f1d2a3b"
 	s := createSR(t, Driver{}, config(sr, dir))
-	_, err := s.Create(t.Context(), storage.Image{
+	img, err := s.Create(t.Context(), storage.Image{
 		UUID: image, Size: 5000, Temporary: true, NameLabel: "n", NameDescription: "d", Type: xenapi.VDITypeUser,
 		Sharable: true, ReadOnly: true, IsASnapshot: true, SnapshotOf: sr, SnapshotTime: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
 		OtherConfig: map[string]string{"k": "v"}, SMConfig: map[string]string{"s": "m"}, Digest: "poolpatch1:00",
 	})
 	if err != nil {
+		t.Fatal(err)
+	}
+	img.Size = 1 // is not for Describe to change
+	if err := s.Describe(t.Context(), img); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -361,6 +365,93 @@ func cloneOfNew(s *sr, img storage.Image) error {
 		_, err = s.Clone(context.Background(), original.Location, img)
 	}
 	return err
+}
+
+// TestPowerLoss: what a call has done is done (I5), on a file system whose memory and log are lost right after.
+func TestPowerLoss(t *testing.T) {
+	t.Parallel()
+	above := srtest.XFS(t)
+	cfg := config(xenapi.NewUUID(), filepath.Join(above, "sr"))
+	if err := (Driver{}).Create(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	var want []storage.Image
+	for _, do := range []func(s storage.SR, img storage.Image) (storage.Image, error){
+		func(s storage.SR, img storage.Image) (storage.Image, error) { return s.Create(t.Context(), img) },
+		func(s storage.SR, img storage.Image) (storage.Image, error) {
+			return s.Clone(t.Context(), want[0].Location, img)
+		},
+		func(s storage.SR, _ storage.Image) (storage.Image, error) {
+			return s.Resize(t.Context(), want[0].Location, 2<<20)
+		},
+		func(s storage.SR, _ storage.Image) (storage.Image, error) {
+			want[1].NameLabel = "described"
+			return want[1], s.Describe(t.Context(), want[1])
+		},
+		func(s storage.SR, _ storage.Image) (storage.Image, error) {
+			return want[0], s.Destroy(t.Context(), want[0].Location)
+		},
+	} {
+		s, err := Driver{}.Attach(t.Context(), cfg)
+		if err != nil {
+			t.Fatalf("attach: %v", err)
+		}
+		img, err := do(s, storage.Image{UUID: xenapi.NewUUID(), Size: 1 << 20})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := slices.IndexFunc(want, func(known storage.Image) bool { return known.UUID == img.UUID })
+		switch {
+		case i < 0:
+			want = append(want, img)
+		case img.NameLabel == "":
+			want[i] = img
+		}
+		restart := srtest.PowerLoss(t, above)
+		if err := s.Detach(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		restart()
+	}
+	s := attach(t, Driver{}, cfg)
+	list, err := s.List(t.Context())
+	if err != nil || len(list) != 1 || list[0].UUID != want[1].UUID || list[0].NameLabel != "described" || list[0].Incomplete {
+		t.Errorf("after the power losses: %+v, %v", list, err)
+	}
+}
+
+func TestDestroyRemovesUnfinishedMetadata(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newSR(t, Driver{}, dir)
+	img, kept := newImage(t, s), newImage(t, s)
+	for _, uuid := range []string{img.UUID, kept.UUID} {
+		put(t, filepath.Join(dir, unfinished(uuid+metadataSuffix)), "{")
+	}
+	if err := s.Destroy(t.Context(), img.Location); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{unfinished(kept.UUID + metadataSuffix), kept.UUID + metadataSuffix, kept.UUID + contentSuffix}
+	if left := ls(t, dir); !slices.Equal(left, want) {
+		t.Errorf("left: %v, want %v", left, want)
+	}
+}
+
+func TestOnlyContentIsALocation(t *testing.T) {
+	t.Parallel()
+	s := newSR(t, Driver{}, t.TempDir())
+	img := newImage(t, s)
+	for _, location := range []string{img.UUID, img.UUID + metadataSuffix, markerName, img.Location + ".raw"} {
+		if _, err := s.Open(t.Context(), location, storage.ReadOnly); !errors.Is(err, storage.ErrNoImage) {
+			t.Errorf("open %q: %v, want ErrNoImage", location, err)
+		}
+		if err := s.Destroy(t.Context(), location); err != nil {
+			t.Errorf("destroy %q: %v", location, err)
+		}
+	}
+	if list, err := s.List(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("list: %+v, %v", list, err)
+	}
 }
 
 func TestForeignFiles(t *testing.T) {

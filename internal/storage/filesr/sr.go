@@ -179,6 +179,7 @@ func (s *sr) make(img storage.Image, fill func(content *os.File) error) (storage
 	if err != nil {
 		return storage.Image{}, fmt.Errorf("create image %s: %w", img.Location, s.fault(err, img.Size))
 	}
+	defer content.Close() // again, for the way out that is a panic
 	// A crash from here to the metadata leaves content alone: incomplete, and removed by Destroy. Its name
 	// becomes durable with the metadata's, for it is the same directory.
 	s.gap("content named")

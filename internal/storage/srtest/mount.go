@@ -57,6 +57,29 @@ func onDisk(t testing.TB, size int64, mkfs ...string) string {
 	return dir
 }
 
+// PowerLoss makes a file system of [XFS] lose what is neither on its disk nor in its log, as when power fails. The
+// caller then closes what it has open there and calls restart, which mounts it again.
+func PowerLoss(t testing.TB, dir string) (restart func()) {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	const (
+		goingDown  = 0x8004587d // XFS_IOC_GOINGDOWN
+		noLogFlush = 2          // XFS_FSOP_GOING_FLAGS_NOLOGFLUSH
+	)
+	if err := unix.IoctlSetPointerInt(int(f.Fd()), goingDown, noLogFlush); err != nil {
+		t.Fatalf("shut down %s: %v", dir, err)
+	}
+	return func() {
+		t.Helper()
+		run(t, "umount", dir)
+		run(t, "mount", "-o", "loop", dir+diskSuffix, dir)
+	}
+}
+
 // mountPoint makes an empty directory that is unmounted and removed at the end of the test, or, when the test is
 // killed, by the next one: the lock beside it says that its process lives.
 func mountPoint(t testing.TB) string {

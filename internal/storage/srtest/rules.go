@@ -279,8 +279,9 @@ func space(t *testing.T, s *subject) {
 		t.Errorf("the image uses %d bytes, want %d at least", used, size)
 	}
 	after := s.space(t)
-	if s.Limited && after.Used < before.Used+size {
-		t.Errorf("the SR used %d bytes, then %d after writing %d", before.Used, after.Used, size)
+	// Not the difference: a file system may still be giving back what was removed before.
+	if s.Limited && after.Used < size {
+		t.Errorf("the SR says that it uses %d bytes, with an image that uses %d", after.Used, size)
 	}
 	if s.Limited && after.Size != before.Size {
 		t.Errorf("the SR had %d bytes and has %d", before.Size, after.Size)
