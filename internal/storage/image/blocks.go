@@ -34,7 +34,7 @@ func (b *Blocks) Digest() Digest {
 
 // Check reports whether data is the content of the block at index. The last block may be shorter than BlockSize.
 func (b *Blocks) Check(index int64, data []byte) bool {
-	if index < 0 || int64(len(data)) != blockLen(index, b.size) {
+	if index < 0 || index >= blockCount(b.size) || int64(len(data)) != blockLen(index, b.size) {
 		return false
 	}
 	n := b.Len()

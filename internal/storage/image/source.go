@@ -38,6 +38,14 @@ func reopenDirect(f *os.File, flag int) *os.File {
 	return d
 }
 
+// cached reports whether the range is mostly in the page cache, where reading it costs the disk nothing. A kernel before
+// 6.5 cannot tell, and then it is taken not to be.
+func cached(f *os.File, offset int64, n int) bool {
+	var stat unix.Cachestat_t
+	err := unix.Cachestat(uint(f.Fd()), &unix.CachestatRange{Off: uint64(offset), Len: uint64(n)}, &stat, 0)
+	return err == nil && stat.Cache > uint64(n/pageSize/2)
+}
+
 func (s *source) close() {
 	if s.direct != nil {
 		s.direct.Close()
@@ -58,7 +66,7 @@ func (s *source) next(_ context.Context, b *block) (bool, error) {
 func (s *source) load(b *block) error { return s.readAt(b.data, b.index*BlockSize) }
 
 func (s *source) readAt(p []byte, offset int64) error {
-	if s.direct != nil && len(p)%pageSize == 0 {
+	if s.direct != nil && len(p)%pageSize == 0 && !cached(s.f, offset, len(p)) {
 		if n, err := s.direct.ReadAt(p, offset); err == nil && n == len(p) {
 			return nil
 		}

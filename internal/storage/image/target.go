@@ -11,11 +11,12 @@ import (
 
 // target writes an image: runs of pages that are not zero are written, the rest is or becomes zero.
 type target struct {
-	f      *os.File
-	direct *os.File // the same file past the page cache; nil where that is not possible
-	size   int64
-	zeroed bool  // what is not written is zero already
-	at     int64 // blocks before this one are written, zero, or in flight
+	f          *os.File
+	direct     *os.File // the same file past the page cache; nil where that is not possible
+	size       int64
+	zeroed     bool  // what is not written is zero already
+	endsAtSize bool  // it is a file that has nothing behind size
+	at         int64 // blocks before this one are written, zero, or in flight
 }
 
 // openTarget makes f long enough for size bytes. It never shortens: an image keeps its virtual size.
@@ -29,7 +30,14 @@ func openTarget(f *os.File, size int64, zeroed bool) (*target, error) {
 			return nil, fmt.Errorf("extend %s from %d to %d bytes: %w", f.Name(), n, size, err)
 		}
 	}
-	return &target{f: f, direct: reopenDirect(f, os.O_WRONLY), size: size, zeroed: zeroed || n == 0}, nil
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("size of %s: %w", f.Name(), err)
+	}
+	return &target{
+		f: f, direct: reopenDirect(f, os.O_WRONLY), size: size, zeroed: zeroed || n == 0,
+		endsAtSize: n <= size && info.Mode().IsRegular(),
+	}, nil
 }
 
 func extend(f *os.File, size int64) error {
@@ -114,17 +122,19 @@ func (t *target) writeAt(p []byte, offset int64) error {
 	return nil
 }
 
-// zero makes a range zero: by a hole, else in whatever way the device has, else by writing zeroes.
+// zero makes a range that begins at a page zero: by a hole, else in whatever way the device has, else by writing zeroes.
 func (t *target) zero(offset, n int64) error {
-	if offset%pageSize == 0 && n%pageSize == 0 {
-		for _, mode := range []uint32{unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE} {
-			err := unix.Fallocate(int(t.f.Fd()), mode|unix.FALLOC_FL_KEEP_SIZE, offset, n)
-			if err == nil {
-				return nil
-			}
-			if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) {
-				return fmt.Errorf("zero %s at offset %d: %w", t.f.Name(), offset, err)
-			}
+	whole := n &^ (pageSize - 1)
+	if t.endsAtSize && offset+n == t.size && n > whole {
+		whole += pageSize // the file ends in this page, so all of it can become a hole
+	}
+	if whole > 0 {
+		done, err := t.punch(offset, whole)
+		if err != nil {
+			return fmt.Errorf("zero %s at offset %d: %w", t.f.Name(), offset, err)
+		}
+		if done {
+			offset, n = offset+whole, n-whole
 		}
 	}
 	for end := offset + n; offset < end; offset += pageSize {
@@ -133,4 +143,18 @@ func (t *target) zero(offset, n int64) error {
 		}
 	}
 	return nil
+}
+
+// punch zeroes whole pages without writing them; done is false where neither way of doing so exists.
+func (t *target) punch(offset, n int64) (done bool, err error) {
+	for _, mode := range []uint32{unix.FALLOC_FL_PUNCH_HOLE, unix.FALLOC_FL_ZERO_RANGE} {
+		err := unix.Fallocate(int(t.f.Fd()), mode|unix.FALLOC_FL_KEEP_SIZE, offset, n)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) {
+			return false, err
+		}
+	}
+	return false, nil
 }
