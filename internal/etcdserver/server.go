@@ -220,8 +220,8 @@ func (s *Server) Err() error { return s.died.err }
 
 // Close stops the server and gives the directory back.
 func (s *Server) Close() error {
-	err := errors.Join(s.client.Close(), s.stopEtcd())
-	return errors.Join(err, s.lock.Close())
+	_ = s.client.Close() // always says that its context is cancelled
+	return errors.Join(s.stopEtcd(), s.lock.Close())
 }
 
 func (s *Server) stopEtcd() error {
