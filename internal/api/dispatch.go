@@ -35,8 +35,6 @@ func New(s Services, log *slog.Logger) *API {
 type Caller struct {
 	Local  bool   // the unix socket: the caller is root
 	Origin string // what the client calls itself
-	// Task is an existing task that the call is to run under, from the request's headers; usually null.
-	Task xenapi.Ref[xenapi.Task]
 	// OtherConfig goes into the task of the call.
 	OtherConfig map[string]string
 }
@@ -189,11 +187,8 @@ func (d dispatcher) run(ctx context.Context, m *method, name string, async bool,
 		c.task = t
 		return m.invoke(ctx, d.api.log, c, args)
 	}
-	switch {
-	case async:
+	if async {
 		return d.api.services.Tasks.Go(ctx, spec, work)
-	case !d.caller.Task.IsNull():
-		return d.api.services.Tasks.Join(ctx, d.caller.Task, spec, work)
 	}
 	return d.api.services.Tasks.Do(ctx, spec, work)
 }
@@ -219,9 +214,11 @@ func (a *API) addDeclared() {
 	for _, sig := range xenapi.Signatures() {
 		fn, ok := handlers[sig.FullName()]
 		delete(handlers, sig.FullName())
+		_, derived := a.table[sig.FullName()]
 		switch {
 		case ok:
 			a.table[sig.FullName()] = bind(sig, fn)
+		case derived: // declared for a class that has it of itself
 		case sig.Lifecycle == "removed":
 			a.table[sig.FullName()] = refuse(sig, xenapi.ErrMessageRemoved())
 		default:

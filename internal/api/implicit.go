@@ -23,10 +23,7 @@ var keyRoles = map[string]map[string]string{
 
 // addImplicit derives the messages that every class has of itself.
 func (a *API) addImplicit() {
-	for _, class := range a.services.DB.Classes() {
-		if !slices.ContainsFunc(class.Fields, xenapi.Field.Wire) {
-			continue // a table of ours, not a class of the API
-		}
+	for _, class := range Classes() {
 		a.addObjects(class)
 		for _, f := range class.Fields {
 			if f.Wire() {
@@ -36,10 +33,7 @@ func (a *API) addImplicit() {
 	}
 }
 
-type (
-	tString = string
-	handler = func(ctx context.Context, c *call, args []reflect.Value) (any, error)
-)
+type handler = func(ctx context.Context, c *call, args []reflect.Value) (any, error)
 
 func (a *API) implicit(class *xenapi.Class, name, result, role string, params []xenapi.Param, types []reflect.Type, h handler) *method {
 	m := &method{

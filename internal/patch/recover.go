@@ -9,24 +9,58 @@ import (
 	"poolpatch/xenapi"
 )
 
-// KillLeftovers ends the programs that a dead daemon left running on this host. It comes first in the
-// recovery: they hold mounts, and an interrupted patch must not go on.
-func (s *Service) KillLeftovers(ctx context.Context) error {
-	var groups []xenapi.Process
+// EndInterrupted comes first in the recovery: it ends the programs that a dead daemon left running on
+// this host, for they hold mounts and an interrupted patch must not go on; then it ends the tasks that
+// ran them with an error that says what happened.
+func (s *Service) EndInterrupted(ctx context.Context) error {
+	found, err := s.stamps.read(s.log)
+	if err != nil {
+		return err
+	}
+	var rows []xenapi.HostPatch
 	_ = s.db.View(func(tx *db.Tx) error {
-		for _, rec := range db.All[xenapi.HostPatch](tx) {
-			if rec.Host == s.host && rec.Process.Group != 0 && rec.Process.BootID == s.bootID {
-				groups = append(groups, rec.Process)
+		for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", s.host) {
+			if rec, ok := db.Lookup(tx, row); ok && State(rec.State) == Running {
+				rows = append(rows, rec)
 			}
 		}
 		return nil
 	})
-	for _, p := range groups {
-		if err := sandbox.KillGroup(ctx, sandbox.Process{Group: p.Group, StartTime: p.StartTime}); err != nil {
-			return fmt.Errorf("end the program of an interrupted patch: %w", err)
+	for _, rec := range rows {
+		if err := s.killLeftover(ctx, rec.Process); err != nil {
+			return err
+		}
+		if err := s.endTask(ctx, rec, found); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+func (s *Service) killLeftover(ctx context.Context, p xenapi.Process) error {
+	if p.Group == 0 || p.BootID != s.bootID {
+		return nil
+	}
+	if err := sandbox.KillGroup(ctx, sandbox.Process{Group: p.Group, StartTime: p.StartTime}); err != nil {
+		return fmt.Errorf("end the program of an interrupted patch: %w", err)
+	}
+	return nil
+}
+
+// endTask tells whoever waits for the apply. With a stamp the patch is applied, and only the output of
+// its program is lost.
+func (s *Service) endTask(ctx context.Context, rec xenapi.HostPatch, found map[string]stamp) error {
+	var uuid string
+	_ = s.db.View(func(tx *db.Tx) error {
+		patch, _ := db.Lookup(tx, rec.PoolPatch)
+		uuid = patch.UUID
+		return nil
+	})
+	text := "interrupted: the daemon ended while the patch was applied, and the host may be half patched; apply it again to let its precheck decide"
+	if _, ok := found[uuid]; ok {
+		text = "interrupted: the daemon ended after the patch was applied and before it could say so; the patch is applied"
+	}
+	return s.tasks.Fail(ctx, rec.Task, xenapi.ErrPatchApplyFailed(text))
 }
 
 // Recover puts the records of this host right after a start: it settles what was being applied when the

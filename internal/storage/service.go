@@ -3,7 +3,10 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -97,4 +100,33 @@ func (s *Service) Undo() []task.KindUndo {
 		{Kind: kindAttachment, Undo: s.undoAttachment},
 		{Kind: kindVDI, Undo: s.undoVDI},
 	}
+}
+
+// Start registers the drivers and attaches the SRs of this host, before anything is recovered or called.
+func (s *Service) Start(ctx context.Context) error {
+	if err := s.clearMountPoints(); err != nil {
+		return err
+	}
+	if err := s.RegisterDrivers(ctx); err != nil {
+		return err
+	}
+	return s.PlugAll(ctx)
+}
+
+// Recover drops what dead tasks marked on SRs and VDIs; it comes after the tasks' own recovery.
+func (s *Service) Recover(ctx context.Context) error { return s.forgetOperations(ctx) }
+
+// clearMountPoints removes the empty directories that a dead daemon's mounts were at: the mounts went
+// with it. A directory that is not empty is not ours to remove.
+func (s *Service) clearMountPoints() error {
+	entries, err := os.ReadDir(s.mounts)
+	if err != nil {
+		return fmt.Errorf("mount points: %w", err)
+	}
+	for _, entry := range entries {
+		if err := os.Remove(filepath.Join(s.mounts, entry.Name())); err != nil {
+			s.log.Warn("old mount point left", "error", err)
+		}
+	}
+	return nil
 }

@@ -2,6 +2,8 @@ package storage
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"slices"
 	"strings"
 
@@ -308,6 +310,18 @@ func (s *Service) refresh(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error 
 			return nil
 		})
 	})
+}
+
+// RefreshAll refreshes the sizes of every attached SR.
+func (s *Service) RefreshAll(ctx context.Context) error {
+	s.mu.Lock()
+	refs := slices.Collect(maps.Keys(s.attached))
+	s.mu.Unlock()
+	var errs []error
+	for _, ref := range refs {
+		errs = append(errs, s.refresh(ctx, ref))
+	}
+	return errors.Join(errs...)
 }
 
 func (s *Service) space(ctx context.Context, ref xenapi.Ref[xenapi.SR]) (Space, error) {

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	"poolpatch/internal/durable"
+	"poolpatch/internal/httpd"
+	"poolpatch/internal/volume"
+	"poolpatch/xenapi"
+)
+
+func serveCommand() *cobra.Command {
+	config := defaultConfig()
+	var file string
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run the daemon of this host",
+		Long: `Run the daemon of this host.
+
+At the first start it makes a pool of this one host, a TLS certificate, and a local SR
+"Local storage" as the pool's default SR. It answers XenAPI on --https, and to root on the
+unix socket run/poolpatch/socket below --root, which the other commands use.
+
+Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has signed them.`,
+		Example: `  poolpatch serve
+  poolpatch serve --root /srv/host1 --https 127.0.0.1:8443 --root-password-file /root/password`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if file != "" {
+				if err := config.load(cmd, file); err != nil {
+					return usageError{err}
+				}
+			}
+			if err := config.check(); err != nil {
+				return usageError{err}
+			}
+			return serve(cmd.Context(), config, cmd.ErrOrStderr())
+		},
+	}
+	config.flags(cmd.Flags())
+	cmd.Flags().StringVar(&file, "config", "", "file with the same words as these flags, as TOML (root = \"/\")")
+	return cmd
+}
+
+// atStep is called at each named point of the upload's and the apply's protocol. Only a build for crash
+// tests sets it.
+var atStep func(name string)
+
+func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
+	// Mounts must end with the process, however it ends: from here on it has a mount namespace of its own.
+	if err := volume.Isolate(); err != nil {
+		return fmt.Errorf("private mount namespace (poolpatch serve needs root): %w", err)
+	}
+	log, err := logger(stderr, config.LogLevel)
+	if err != nil {
+		return usageError{err}
+	}
+	p := pathsBelow(config.Root)
+	if err := makeDirectories(p); err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	d, err := assemble(ctx, config, p, log)
+	if err != nil {
+		return err
+	}
+	defer d.close()
+	if err := d.recover(ctx); err != nil {
+		return err
+	}
+	if err := d.firstStart(ctx, config, p); err != nil {
+		return err
+	}
+	listeners, err := listen(config, p)
+	if err != nil {
+		return err
+	}
+	for _, l := range listeners {
+		log.Info("listening", "address", l.Addr().String(), "tls", l.TLS != nil)
+	}
+	// systemd learns that the service is ready; anywhere else this does nothing.
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		log.Warn("systemd not told that the service is ready", "error", err)
+	}
+	log.Info("ready", "version", version(), "host", d.identity.HostUUID)
+	defer log.Info("stopped")
+	return d.run(ctx, listeners)
+}
+
+func logger(w io.Writer, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %s: it is debug, info, warn or error", level)
+	}
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
+}
+
+func makeDirectories(p paths) error {
+	for dir, mode := range map[string]os.FileMode{
+		p.etc: 0o755, p.keys: 0o755, p.lib: 0o700, p.legacy: 0o755, p.run: 0o755, p.mounts: 0o700, p.log: 0o755, p.patchLogs: 0o750,
+	} {
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return fmt.Errorf("make the daemon's directories: %w", err)
+		}
+	}
+	return nil
+}
+
+// hostUUID is the host's name for good: made at its first start.
+func hostUUID(p paths) (string, error) {
+	text, err := os.ReadFile(p.hostUUID)
+	if err == nil {
+		if uuid, ok := xenapi.ParseUUID(strings.TrimSpace(string(text))); ok {
+			return uuid, nil
+		}
+		return "", fmt.Errorf("%s holds no UUID", p.hostUUID)
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return "", fmt.Errorf("host's UUID: %w", err)
+	}
+	uuid := xenapi.NewUUID()
+	return uuid, durable.WriteFile(p.hostUUID, []byte(uuid+"\n"), 0o644)
+}
+
+func listen(config serveConfig, p paths) ([]httpd.Listener, error) {
+	// A socket that a killed daemon left would refuse the new one; the database's lock has made sure
+	// that no other daemon uses it.
+	if err := os.Remove(p.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("unix socket: %w", err)
+	}
+	local, err := net.Listen("unix", p.socket)
+	if err != nil {
+		return nil, fmt.Errorf("unix socket: %w", err)
+	}
+	if err := os.Chmod(p.socket, 0o600); err != nil {
+		return nil, fmt.Errorf("unix socket: %w", err)
+	}
+	listeners := []httpd.Listener{{Listener: local, Local: true}}
+	if config.HTTPS != "" {
+		l, err := net.Listen("tcp", config.HTTPS)
+		if err != nil {
+			return nil, fmt.Errorf("listen on --https: %w", err)
+		}
+		secured, err := tlsConfig(config, p)
+		if err != nil {
+			return nil, err
+		}
+		listeners = append(listeners, httpd.Listener{Listener: l, TLS: secured})
+	}
+	if config.HTTP != "" {
+		l, err := net.Listen("tcp", config.HTTP)
+		if err != nil {
+			return nil, fmt.Errorf("listen on --http: %w", err)
+		}
+		listeners = append(listeners, httpd.Listener{Listener: l})
+	}
+	return listeners, nil
+}

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"poolpatch/internal/api"
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/db/etcdkv"
+	"poolpatch/internal/etcdserver"
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/httpd"
+	"poolpatch/internal/metrics"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/pool"
+	"poolpatch/internal/storage"
+	"poolpatch/internal/storage/filesr"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+const (
+	// loginDelay is what a refused login waits for.
+	loginDelay = 3 * time.Second
+	// collectInterval lies between two collections of sessions, tasks and patches.
+	collectInterval = 30 * time.Second
+	// stopTimeout bounds the end of tasks when the daemon stops.
+	stopTimeout = 30 * time.Second
+)
+
+// drivers is the SR driver table.
+func drivers() storage.Drivers {
+	return storage.Drivers{"file": filesr.New()}
+}
+
+// tables lists what the database holds: XenAPI's classes, and what tasks own.
+func tables() []db.Table {
+	return []db.Table{
+		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
+		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
+		db.TableOf[task.Belonging](),
+	}
+}
+
+// host is a running daemon.
+type host struct {
+	identity pool.Identity
+	member   pool.Membership
+	paths    paths
+	log      *slog.Logger
+
+	etcd     *etcdserver.Server // nil with an etcd of the administrator's own
+	db       *db.DB
+	auth     *auth.Service
+	tasks    *task.Service
+	storage  *storage.Service
+	patches  *patch.Service
+	server   *httpd.Server
+	closings []func()
+}
+
+// assemble starts the database and wires the services of one host, bottom up.
+func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger) (h *host, err error) {
+	h = &host{paths: p, log: log}
+	defer func() {
+		if err != nil {
+			h.close()
+		}
+	}()
+	uuid, err := hostUUID(p)
+	if err != nil {
+		return nil, err
+	}
+	store, err := h.openStore(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	if h.db, err = db.Open(ctx, store, db.Options{Tables: tables(), Writer: uuid}); err != nil {
+		return nil, err
+	}
+	h.closings = append(h.closings, h.db.Close)
+
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("host name: %w", err)
+	}
+	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel()}
+	if h.member, err = pool.Enter(ctx, h.db, h.identity); err != nil {
+		return nil, err
+	}
+	verifier, err := hotfix.NewVerifier(p.keys, p.unsigned, log)
+	if err != nil {
+		return nil, err
+	}
+	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
+	me := h.member.Host
+	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
+	h.tasks = task.New(h.db, me, log, internal)
+	h.storage = storage.New(h.db, me, drivers(), p.mounts, log)
+	h.patches = patch.New(h.db, me, h.tasks, patchStorage{h.storage}, verifier, log, patch.Options{
+		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs, BootID: pool.BootID(), Step: atStep,
+	})
+	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me}, log)
+	h.server = httpd.New(httpd.Services{
+		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
+		Metrics: metrics.Handler(h.db, version()),
+	}, log)
+	return h, nil
+}
+
+func (h *host) openStore(ctx context.Context, config serveConfig) (db.Store, error) {
+	if len(config.EtcdEndpoints) > 0 {
+		client, err := etcdserver.Connect(ctx, config.EtcdEndpoints, etcdserver.TLSConfig{CAFile: config.EtcdCA, CertFile: config.EtcdCert, KeyFile: config.EtcdKey})
+		if err != nil {
+			return nil, err
+		}
+		h.closings = append(h.closings, func() { client.Close() })
+		return etcdkv.New(client), nil
+	}
+	server, err := etcdserver.Start(ctx, etcdserver.Config{Dir: h.paths.etcd, Name: "poolpatch", Logger: h.log})
+	if err != nil {
+		return nil, err
+	}
+	h.etcd = server
+	h.closings = append(h.closings, func() {
+		if err := server.Close(); err != nil {
+			h.log.Warn("stop the database", "error", err)
+		}
+	})
+	return etcdkv.New(server.Client()), nil
+}
+
+// recover settles what the last daemon of this host left, before anybody may call. The order matters:
+// programs that still run hold mounts, mounts hold VDIs, and what is owned goes before its owner does.
+func (h *host) recover(ctx context.Context) error {
+	if err := h.auth.Recover(ctx); err != nil {
+		return err
+	}
+	if err := h.patches.EndInterrupted(ctx); err != nil {
+		return err
+	}
+	if err := h.storage.Start(ctx); err != nil {
+		return err
+	}
+	if err := h.tasks.Recover(ctx, h.storage.Undo()); err != nil {
+		return err
+	}
+	if err := h.storage.Recover(ctx); err != nil {
+		return err
+	}
+	return h.patches.Recover(ctx)
+}
+
+// firstStart gives a new pool what it needs to take a patch: a password for root and a default SR.
+func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) error {
+	password, err := firstLine(config.RootPasswordFile)
+	if err != nil {
+		return err
+	}
+	if err := h.auth.EnsureRoot(ctx, password); err != nil {
+		return err
+	}
+	if !h.member.Fresh {
+		return nil
+	}
+	_, err = h.tasks.Do(ctx, task.Spec{Label: "first start"}, func(ctx context.Context, t *task.Task) (any, error) {
+		rec := xenapi.New[xenapi.SR]()
+		rec.NameLabel, rec.NameDescription, rec.Type = "Local storage", "Made at the first start, in "+p.localSR, "file"
+		rec.ContentType = "user"
+		sr, err := h.storage.CreateSR(ctx, t, storage.NewSR{Record: rec, Host: h.member.Host, DeviceConfig: map[string]string{"location": p.localSR}})
+		if err != nil {
+			return "", err
+		}
+		return "", pool.SetDefaultSR(ctx, h.db, h.member.Pool, sr)
+	})
+	if err != nil {
+		return fmt.Errorf("make the local SR: %w", err)
+	}
+	return nil
+}
+
+// run serves until ctx ends or the database is lost.
+func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return h.server.Serve(ctx, listeners) })
+	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
+	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
+	group.Go(func() error { h.collect(ctx); return nil })
+	group.Go(func() error { h.findLegacy(ctx); return nil })
+	group.Go(func() error { return h.watchDatabase(ctx) })
+	group.Go(func() error {
+		<-ctx.Done()
+		h.tasks.CancelAll()
+		return nil
+	})
+	err := group.Wait()
+	h.tasks.Wait()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	h.storage.DetachAll(stop)
+	return err
+}
+
+// untilDone runs work whose normal end is that of its context.
+func untilDone(ctx context.Context, work func(context.Context) error) error {
+	if err := work(ctx); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+// watchDatabase ends the daemon when its database has died: without it no promise can be kept, and who
+// supervises the daemon starts it again.
+func (h *host) watchDatabase(ctx context.Context) error {
+	if h.etcd == nil {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-h.etcd.Failed():
+		return fmt.Errorf("the database stopped: %w", h.etcd.Err())
+	}
+}
+
+func (h *host) collect(ctx context.Context) {
+	ticker := time.NewTicker(collectInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticker.C:
+			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx))
+			if err != nil && ctx.Err() == nil {
+				h.log.Warn("collection", "error", err)
+			}
+		}
+	}
+}
+
+func (h *host) findLegacy(ctx context.Context) {
+	_, err := h.tasks.Do(ctx, task.Spec{Label: "find patches in " + h.paths.legacy}, func(ctx context.Context, t *task.Task) (any, error) {
+		return "", h.patches.FindLegacy(ctx, t)
+	})
+	if err != nil && ctx.Err() == nil {
+		h.log.Warn("legacy patches", "error", err)
+	}
+}
+
+func (h *host) close() {
+	for i := len(h.closings) - 1; i >= 0; i-- {
+		h.closings[i]()
+	}
+	h.closings = nil
+}
+
+// patchStorage shows the storage service as the patch service asks for it.
+type patchStorage struct{ s *storage.Service }
+
+func (p patchStorage) Candidates(ctx context.Context) ([]patch.Candidate, error) {
+	found, err := p.s.Candidates(ctx)
+	all := make([]patch.Candidate, len(found))
+	for i, c := range found {
+		all[i] = patch.Candidate(c)
+	}
+	return all, err
+}
+
+func (p patchStorage) NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VDI) (patch.Workspace, error) {
+	w, err := p.s.NewWorkspace(ctx, t, vdi)
+	if err != nil {
+		return nil, err // not a nil *Workspace in a Workspace
+	}
+	return w, nil
+}
+
+func (p patchStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (patch.Workspace, error) {
+	w, err := p.s.OpenCopy(ctx, t, vdi, digest, label)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+func (p patchStorage) DestroyVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error {
+	return p.s.DestroyVDI(ctx, t, vdi)
+}
+
+func tlsConfig(config serveConfig, p paths) (*tls.Config, error) {
+	if config.TLSCert != "" {
+		return httpd.TLS(config.TLSCert, config.TLSKey)
+	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("host name: %w", err)
+	}
+	names := []string{hostname, "localhost", "127.0.0.1"}
+	if a, _, err := net.SplitHostPort(advertised(config)); err == nil && a != "" {
+		names = append(names, a)
+	}
+	return httpd.SelfSigned(p.tlsCert, p.tlsKey, names)
+}
+
+// advertised is the address where clients reach this host: with a port where that is not 443.
+func advertised(config serveConfig) string {
+	if config.Address != "" {
+		return config.Address
+	}
+	name, port, err := net.SplitHostPort(config.HTTPS)
+	if err != nil || name == "" || net.ParseIP(name).IsUnspecified() {
+		name = "127.0.0.1"
+		if host, err := os.Hostname(); err == nil {
+			name = host
+		}
+	}
+	if port == "443" || port == "" {
+		return name
+	}
+	return net.JoinHostPort(name, port)
+}
+
+// firstLine reads a password from a file; no file is no password.
+func firstLine(file string) (string, error) {
+	if file == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return "", fmt.Errorf("password file: %w", err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	return strings.TrimRight(line, "\r"), nil
+}
+
+// version is what the build says of itself.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return "0.1.0-dev"
+	}
+	return info.Main.Version
+}

@@ -1,0 +1,94 @@
+package api
+
+import (
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/storage"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// Services are what the handlers call.
+type Services struct {
+	DB      *db.DB
+	Auth    *auth.Service
+	Tasks   *task.Service
+	Storage *storage.Service
+	Patches *patch.Service
+	Host    xenapi.Ref[xenapi.Host]
+}
+
+// handlers names the function of each message that is served. A function takes the context, the call
+// and the message's parameters, and its types are checked against the declaration when the table is built.
+func (a *API) handlers() map[string]any {
+	return map[string]any{
+		"session.login_with_password": a.sessionLogin,
+		"session.logout":              a.sessionLogout,
+		"session.change_password":     a.sessionChangePassword,
+		"user.create":                 a.userCreate,
+		"user.destroy":                a.userDestroy,
+
+		"task.create":         a.taskCreate,
+		"task.destroy":        a.taskDestroy,
+		"task.cancel":         a.taskCancel,
+		"task.set_status":     a.taskSetStatus,
+		"task.set_progress":   a.taskSetProgress,
+		"task.set_result":     a.taskSetResult,
+		"task.set_error_info": a.taskSetErrorInfo,
+
+		"host.list_methods":         a.hostListMethods,
+		"host.get_servertime":       a.hostServertime,
+		"host.get_server_localtime": a.hostServertime,
+		"host.enable":               a.hostEnable,
+		"host.disable":              a.hostDisable,
+
+		"SR.create":               a.srCreate,
+		"SR.introduce":            a.srIntroduce,
+		"SR.forget":               a.srForget,
+		"SR.destroy":              a.srDestroy,
+		"SR.scan":                 a.srScan,
+		"SR.update":               a.srUpdate,
+		"SR.set_name_label":       a.srSetNameLabel,
+		"SR.set_name_description": a.srSetNameDescription,
+		"SR.set_shared":           a.srSetShared,
+		"SR.set_physical_size":    a.srSetPhysicalSize,
+		"SR.get_supported_types":  a.srSupportedTypes,
+
+		"PBD.create":            a.pbdCreate,
+		"PBD.destroy":           a.pbdDestroy,
+		"PBD.plug":              a.pbdPlug,
+		"PBD.unplug":            a.pbdUnplug,
+		"PBD.set_device_config": a.pbdSetDeviceConfig,
+
+		"VDI.create":               a.vdiCreate,
+		"VDI.destroy":              a.vdiDestroy,
+		"VDI.forget":               a.vdiForget,
+		"VDI.introduce":            a.vdiIntroduce,
+		"VDI.copy":                 a.vdiCopy,
+		"VDI.clone":                a.vdiClone,
+		"VDI.snapshot":             a.vdiSnapshot,
+		"VDI.resize":               a.vdiResize,
+		"VDI.update":               a.vdiUpdate,
+		"VDI.set_name_label":       a.vdiSetNameLabel,
+		"VDI.set_name_description": a.vdiSetNameDescription,
+		"VDI.set_read_only":        a.vdiSetReadOnly,
+		"VDI.set_sharable":         a.vdiSetSharable,
+
+		"pool_patch.precheck":      a.patchPrecheck,
+		"pool_patch.apply":         a.patchApply,
+		"pool_patch.pool_apply":    a.patchPoolApply,
+		"pool_patch.clean":         a.patchClean,
+		"pool_patch.clean_on_host": a.patchCleanOnHost,
+		"pool_patch.pool_clean":    a.patchPoolClean,
+		"pool_patch.destroy":       a.patchDestroy,
+		"host_patch.destroy":       a.hostPatchDestroy,
+		"host_patch.apply":         a.hostPatchApply,
+
+		"message.create":       a.messageCreate,
+		"message.destroy":      a.messageDestroy,
+		"message.destroy_many": a.messageDestroyMany,
+		"message.get":          a.messageGet,
+		"message.get_since":    a.messageGetSince,
+	}
+}

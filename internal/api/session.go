@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"maps"
+	"slices"
+
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+func (a *API) sessionLogin(ctx context.Context, c *call, user, password, _, originator string) (xenapi.Ref[xenapi.Session], error) {
+	if originator == "" {
+		originator = c.origin
+	}
+	if c.local {
+		return a.services.Auth.LoginLocal(ctx, originator)
+	}
+	return a.services.Auth.Login(ctx, user, password, originator)
+}
+
+func (a *API) sessionLogout(ctx context.Context, c *call) error {
+	return a.services.Auth.Logout(ctx, c.session)
+}
+
+func (a *API) sessionChangePassword(ctx context.Context, c *call, old, password string) error {
+	if c.local {
+		return a.services.Auth.SetPassword(ctx, auth.Root, password)
+	}
+	return a.services.Auth.ChangePassword(ctx, c.caller.AuthUserName, old, password)
+}
+
+// userCreate takes the role and the password, which XenAPI's user record has no fields for, from
+// other_config; the password is not kept there.
+func (a *API) userCreate(ctx context.Context, _ *call, rec xenapi.User) (xenapi.Ref[xenapi.User], error) {
+	role, password := rec.OtherConfig["role"], rec.OtherConfig["password"]
+	if role == "" {
+		role = xenapi.RoleReadOnly
+	}
+	rec.OtherConfig = maps.Clone(rec.OtherConfig)
+	delete(rec.OtherConfig, "password")
+	return a.services.Auth.CreateUser(ctx, rec, role, password)
+}
+
+func (a *API) userDestroy(ctx context.Context, _ *call, self xenapi.Ref[xenapi.User]) error {
+	return a.services.Auth.DestroyUser(ctx, self)
+}
+
+func (a *API) taskCreate(ctx context.Context, c *call, label, description string) (xenapi.Ref[xenapi.Task], error) {
+	return a.services.Tasks.Create(ctx, task.Spec{Label: label, Description: description, Session: c.session, User: c.caller.AuthUserSID})
+}
+
+// ownsTask refuses to touch another user's task without the permission task.destroy/any.
+func (a *API) ownsTask(c *call, ref xenapi.Ref[xenapi.Task]) error {
+	var rec xenapi.Task
+	if err := a.view(func(tx *db.Tx) (err error) { rec, err = db.Get(tx, ref); return err }); err != nil {
+		return err
+	}
+	if rec.AuthUser != "" && rec.AuthUser == c.caller.AuthUserSID {
+		return nil
+	}
+	return auth.Authorize(c.caller, "task.destroy/any", xenapi.RolePoolOperator)
+}
+
+func (a *API) taskDestroy(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task]) error {
+	if err := a.ownsTask(c, self); err != nil {
+		return err
+	}
+	return a.services.Tasks.Destroy(ctx, self)
+}
+
+func (a *API) taskCancel(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task]) error {
+	if err := a.ownsTask(c, self); err != nil {
+		return err
+	}
+	return a.services.Tasks.Cancel(ctx, self, c.task.Ref())
+}
+
+func (a *API) taskSetStatus(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task], status xenapi.TaskStatus) error {
+	if err := a.ownsTask(c, self); err != nil {
+		return err
+	}
+	return a.services.Tasks.SetStatus(ctx, self, status)
+}
+
+func (a *API) taskSetProgress(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task], fraction float64) error {
+	if err := a.ownsTask(c, self); err != nil {
+		return err
+	}
+	return a.services.Tasks.SetProgress(ctx, self, fraction)
+}
+
+func (a *API) taskSetResult(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task], result string) error {
+	if err := a.ownsTask(c, self); err != nil {
+		return err
+	}
+	return a.services.Tasks.SetResult(ctx, self, result)
+}
+
+func (a *API) taskSetErrorInfo(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task], info []string) error {
+	if err := a.ownsTask(c, self); err != nil {
+		return err
+	}
+	return a.services.Tasks.SetErrorInfo(ctx, self, slices.Clone(info))
+}

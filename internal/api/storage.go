@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/storage"
+	"poolpatch/xenapi"
+)
+
+type (
+	srRef  = xenapi.Ref[xenapi.SR]
+	pbdRef = xenapi.Ref[xenapi.PBD]
+	vdiRef = xenapi.Ref[xenapi.VDI]
+)
+
+func (a *API) srCreate(ctx context.Context, c *call, host xenapi.Ref[xenapi.Host], deviceConfig map[string]string, size int64,
+	label, description, srType, contentType string, shared bool, smConfig map[string]string) (srRef, error) {
+
+	rec := xenapi.New[xenapi.SR]()
+	rec.NameLabel, rec.NameDescription, rec.Type, rec.ContentType = label, description, srType, contentType
+	rec.PhysicalSize, rec.Shared, rec.SMConfig = size, shared, smConfig
+	return a.services.Storage.CreateSR(ctx, c.task, storage.NewSR{Record: rec, Host: host, DeviceConfig: deviceConfig})
+}
+
+func (a *API) srIntroduce(ctx context.Context, _ *call, uuid, label, description, srType, contentType string, shared bool, smConfig map[string]string) (srRef, error) {
+	rec := xenapi.New[xenapi.SR]()
+	rec.UUID, rec.NameLabel, rec.NameDescription, rec.Type, rec.ContentType = uuid, label, description, srType, contentType
+	rec.Shared, rec.SMConfig = shared, smConfig
+	return a.services.Storage.IntroduceSR(ctx, rec)
+}
+
+func (a *API) srForget(ctx context.Context, c *call, sr srRef) error {
+	return a.services.Storage.ForgetSR(ctx, c.task, sr)
+}
+
+func (a *API) srDestroy(ctx context.Context, c *call, sr srRef) error {
+	return a.services.Storage.DestroySR(ctx, c.task, sr)
+}
+
+func (a *API) srScan(ctx context.Context, c *call, sr srRef) error {
+	return a.services.Storage.ScanSR(ctx, c.task, sr)
+}
+
+func (a *API) srUpdate(ctx context.Context, _ *call, sr srRef) error {
+	return a.services.Storage.UpdateSR(ctx, sr)
+}
+
+func (a *API) changeSR(ctx context.Context, sr srRef, edit func(*xenapi.SR)) error {
+	return a.services.DB.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, sr, func(rec *xenapi.SR) error { edit(rec); return nil })
+	})
+}
+
+func (a *API) srSetNameLabel(ctx context.Context, _ *call, sr srRef, value string) error {
+	return a.changeSR(ctx, sr, func(rec *xenapi.SR) { rec.NameLabel = value })
+}
+
+func (a *API) srSetNameDescription(ctx context.Context, _ *call, sr srRef, value string) error {
+	return a.changeSR(ctx, sr, func(rec *xenapi.SR) { rec.NameDescription = value })
+}
+
+func (a *API) srSetPhysicalSize(ctx context.Context, _ *call, sr srRef, value int64) error {
+	return a.changeSR(ctx, sr, func(rec *xenapi.SR) { rec.PhysicalSize = value })
+}
+
+func (a *API) srSetShared(ctx context.Context, _ *call, sr srRef, value bool) error {
+	return a.services.Storage.SetShared(ctx, sr, value)
+}
+
+func (a *API) srSupportedTypes(context.Context, *call) ([]string, error) {
+	return a.services.Storage.SupportedTypes(), nil
+}
+
+func (a *API) pbdCreate(ctx context.Context, _ *call, rec xenapi.PBD) (pbdRef, error) {
+	return a.services.Storage.CreatePBD(ctx, rec)
+}
+
+func (a *API) pbdDestroy(ctx context.Context, _ *call, self pbdRef) error {
+	return a.services.Storage.DestroyPBD(ctx, self)
+}
+
+func (a *API) pbdPlug(ctx context.Context, c *call, self pbdRef) error {
+	return a.services.Storage.PlugPBD(ctx, c.task, self)
+}
+
+func (a *API) pbdUnplug(ctx context.Context, c *call, self pbdRef) error {
+	return a.services.Storage.UnplugPBD(ctx, c.task, self)
+}
+
+func (a *API) pbdSetDeviceConfig(ctx context.Context, _ *call, self pbdRef, value map[string]string) error {
+	return a.services.DB.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, self, func(rec *xenapi.PBD) error {
+			if rec.CurrentlyAttached {
+				return xenapi.ErrOperationNotAllowed("PBD is currently attached")
+			}
+			rec.DeviceConfig = value
+			return nil
+		})
+	})
+}
+
+func (a *API) vdiCreate(ctx context.Context, c *call, rec xenapi.VDI) (vdiRef, error) {
+	return a.services.Storage.CreateVDI(ctx, c.task, rec)
+}
+
+func (a *API) vdiDestroy(ctx context.Context, c *call, self vdiRef) error {
+	return a.services.Storage.DestroyVDI(ctx, c.task, self)
+}
+
+func (a *API) vdiForget(ctx context.Context, c *call, vdi vdiRef) error {
+	return a.services.Storage.ForgetVDI(ctx, c.task, vdi)
+}
+
+func (a *API) vdiIntroduce(ctx context.Context, c *call, uuid, label, description string, sr srRef, vdiType xenapi.VDIType,
+	sharable, readOnly bool, otherConfig map[string]string, location string, xenstoreData, smConfig map[string]string,
+	managed bool, _, _ int64, metadataOf xenapi.Ref[xenapi.Pool], isASnapshot bool, snapshotTime time.Time, snapshotOf vdiRef) (vdiRef, error) {
+
+	rec := xenapi.New[xenapi.VDI]()
+	rec.UUID, rec.NameLabel, rec.NameDescription, rec.SR, rec.Type = uuid, label, description, sr, vdiType
+	rec.Sharable, rec.ReadOnly, rec.OtherConfig, rec.Location = sharable, readOnly, otherConfig, location
+	rec.XenstoreData, rec.SMConfig, rec.MetadataOfPool = xenstoreData, smConfig, metadataOf
+	rec.Managed, rec.IsASnapshot, rec.SnapshotTime, rec.SnapshotOf = managed, isASnapshot, snapshotTime, snapshotOf
+	return a.services.Storage.IntroduceVDI(ctx, c.task, rec)
+}
+
+// vdiCopy copies all of the source where a base is given too: the result is the same, and only more is
+// written than had to be.
+func (a *API) vdiCopy(ctx context.Context, c *call, vdi vdiRef, sr srRef, _, into vdiRef) (vdiRef, error) {
+	return a.services.Storage.CopyVDI(ctx, c.task, vdi, sr, into)
+}
+
+func (a *API) vdiClone(ctx context.Context, c *call, vdi vdiRef, _ map[string]string) (vdiRef, error) {
+	return a.services.Storage.CloneVDI(ctx, c.task, vdi)
+}
+
+func (a *API) vdiSnapshot(ctx context.Context, c *call, vdi vdiRef, _ map[string]string) (vdiRef, error) {
+	return a.services.Storage.SnapshotVDI(ctx, c.task, vdi)
+}
+
+func (a *API) vdiResize(ctx context.Context, c *call, vdi vdiRef, size int64) error {
+	return a.services.Storage.ResizeVDI(ctx, c.task, vdi, size)
+}
+
+// vdiUpdate has the SR remember what the record says.
+func (a *API) vdiUpdate(ctx context.Context, _ *call, vdi vdiRef) error {
+	return a.services.Storage.DescribeVDI(ctx, vdi, func(*xenapi.VDI) {})
+}
+
+func (a *API) vdiSetNameLabel(ctx context.Context, _ *call, vdi vdiRef, value string) error {
+	return a.services.Storage.DescribeVDI(ctx, vdi, func(rec *xenapi.VDI) { rec.NameLabel = value })
+}
+
+func (a *API) vdiSetNameDescription(ctx context.Context, _ *call, vdi vdiRef, value string) error {
+	return a.services.Storage.DescribeVDI(ctx, vdi, func(rec *xenapi.VDI) { rec.NameDescription = value })
+}
+
+func (a *API) vdiSetReadOnly(ctx context.Context, _ *call, vdi vdiRef, value bool) error {
+	return a.services.Storage.DescribeVDI(ctx, vdi, func(rec *xenapi.VDI) { rec.ReadOnly = value })
+}
+
+func (a *API) vdiSetSharable(ctx context.Context, _ *call, vdi vdiRef, value bool) error {
+	return a.services.Storage.DescribeVDI(ctx, vdi, func(rec *xenapi.VDI) { rec.Sharable = value })
+}

@@ -1,0 +1,73 @@
+package httpd
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// upload takes a patch: PUT /pool_patch_upload (facts, section 6). The SR is chosen here, so the
+// parameters sr_id and sr_uuid that newer clients send are accepted and not followed.
+func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
+	t, ok := s.admit(w, r, local, "pool_patch_upload", "http/put_pool_patch_upload", xenapi.RolePoolOperator)
+	if !ok {
+		return
+	}
+	in, err := takeOver(w, r)
+	if err != nil {
+		s.refuse(w, r, t, err)
+		return
+	}
+	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+		defer in.until(ctx)()
+		ref, err := s.Patches.Upload(ctx, work, in.body, in.length)
+		return ref.String(), err // the bare ref: xe takes it as it is
+	})
+	in.finish(err)
+}
+
+// download sends a signed patch: GET /pool_patch_download?uuid=U.
+func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
+	t, ok := s.admit(w, r, local, "pool_patch_download", "http/get_pool_patch_download", xenapi.RolePoolOperator)
+	if !ok {
+		return
+	}
+	uuid := t.params.Get("uuid")
+	if uuid == "" {
+		page(w, http.StatusBadRequest, "Bad Request", "The parameter uuid is missing")
+		return
+	}
+	begun := false
+	err := s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+		return "", s.Patches.Download(ctx, work, uuid, func(body io.Reader, size int64) error {
+			begun = true
+			h := w.Header()
+			h.Set("Content-Type", "application/octet-stream")
+			h.Set("Content-Length", strconv.FormatInt(size, 10))
+			h.Set("Connection", "close")
+			if r.Method == http.MethodHead {
+				return nil
+			}
+			_, err := io.Copy(w, body)
+			return err
+		})
+	})
+	s.cutOff(w, err, begun)
+}
+
+// cutOff ends an answer that failed: with an error page if nothing was sent yet, else by closing the
+// connection before the length that was promised.
+func (s *Server) cutOff(w http.ResponseWriter, err error, begun bool) {
+	domain, ok := err.(*xenapi.Error)
+	switch {
+	case err == nil:
+	case begun || !ok:
+		panic(http.ErrAbortHandler)
+	default:
+		errorPage(w, domain)
+	}
+}

@@ -1,0 +1,84 @@
+package httpd
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"poolpatch/internal/api"
+	"poolpatch/internal/rpc"
+)
+
+// maxCall is the longest RPC body, in bytes.
+const maxCall = 300 << 10
+
+type codec func(ctx context.Context, d rpc.Dispatcher, body []byte) ([]byte, error)
+
+func (s *Server) xmlRPC(w http.ResponseWriter, r *http.Request, local bool) {
+	s.call(w, r, local, rpc.XML, "text/xml")
+}
+
+// jsonRPC answers with exactly application/json: a client that is told a charset too takes the reply for
+// XML.
+func (s *Server) jsonRPC(w http.ResponseWriter, r *http.Request, local bool) {
+	s.call(w, r, local, rpc.JSON, "application/json")
+}
+
+func (s *Server) call(w http.ResponseWriter, r *http.Request, local bool, answer codec, contentType string) {
+	switch {
+	case r.ContentLength < 0 || r.Header.Get("Content-Length") == "":
+		page(w, http.StatusInternalServerError, "Internal Error", "A call needs a Content-Length")
+		return
+	case r.ContentLength > maxCall:
+		page(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large", "A call may be 307200 bytes long")
+		return
+	}
+	body := make([]byte, r.ContentLength)
+	if _, err := io.ReadFull(r.Body, body); err != nil {
+		return // the client went away
+	}
+	reply, err := answer(r.Context(), s.API.For(caller(r, local)), body)
+	if err != nil {
+		page(w, http.StatusInternalServerError, "Internal Error", err.Error())
+		return
+	}
+	h := w.Header()
+	h.Set("Content-Type", contentType)
+	h.Set("Content-Length", strconv.Itoa(len(reply)))
+	h.Set("Cache-Control", "no-cache, no-store")
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Allow-Headers", "X-Requested-With")
+	if !r.Close {
+		h.Set("Connection", "keep-alive")
+	}
+	w.Write(reply)
+}
+
+func caller(r *http.Request, local bool) api.Caller {
+	return api.Caller{Local: local, Origin: originator(r), OtherConfig: httpOtherConfig(r)}
+}
+
+func originator(r *http.Request) string {
+	if o := r.Header.Get("Originator"); o != "" {
+		return o
+	}
+	return r.UserAgent()
+}
+
+// httpOtherConfig takes notes that a client makes in headers: x-http-other-config-K: v lands in the
+// task's other_config as http:K.
+func httpOtherConfig(r *http.Request) map[string]string {
+	const prefix = "X-Http-Other-Config-"
+	var notes map[string]string
+	for name, values := range r.Header {
+		if key, ok := strings.CutPrefix(name, prefix); ok && len(values) > 0 {
+			if notes == nil {
+				notes = map[string]string{}
+			}
+			notes["http:"+strings.ToLower(key)] = values[0]
+		}
+	}
+	return notes
+}

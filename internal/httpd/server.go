@@ -1,0 +1,160 @@
+package httpd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"poolpatch/internal/api"
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/storage"
+	"poolpatch/internal/task"
+)
+
+// Limits of what a stranger can make the server hold. They are wider than XenAPI's own, which some
+// proxies exceed.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 5 * time.Minute
+	maxHeader     = 32 << 10
+	stopTimeout   = 10 * time.Second // for requests to end when the daemon stops
+)
+
+// Services are what the handlers call.
+type Services struct {
+	DB      *db.DB
+	API     *api.API
+	Auth    *auth.Service
+	Tasks   *task.Service
+	Patches *patch.Service
+	Storage *storage.Service
+	Metrics http.Handler
+}
+
+// Server serves XenAPI over HTTP.
+type Server struct {
+	Services
+	log *slog.Logger
+}
+
+// New makes the server; it listens nowhere yet.
+func New(s Services, log *slog.Logger) *Server { return &Server{Services: s, log: log} }
+
+// Listener is an address that the server answers on.
+type Listener struct {
+	net.Listener
+	TLS *tls.Config // nil: plain
+	// Local marks the unix socket: who reaches it is root.
+	Local bool
+}
+
+// Serve answers on every listener until ctx ends, then lets requests finish for a while.
+func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range listeners {
+		server := &http.Server{
+			Handler:           s.Handler(l.Local),
+			ReadHeaderTimeout: headerTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeader,
+			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+			TLSConfig:         l.TLS,
+			// XenAPI is HTTP/1, and an upload takes the connection over.
+			TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		}
+		group.Go(func() error { return serve(server, l) })
+		group.Go(func() error {
+			<-ctx.Done()
+			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+			defer cancel()
+			if err := server.Shutdown(stop); err != nil {
+				return server.Close()
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+func serve(server *http.Server, l Listener) error {
+	var err error
+	if l.TLS != nil {
+		err = server.ServeTLS(l.Listener, "", "")
+	} else {
+		err = server.Serve(l.Listener)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("serve %s: %w", l.Addr(), err)
+}
+
+// route is a row of the route table: the longest prefix of the path wins.
+type route struct {
+	method, prefix string
+	handle         func(s *Server, w http.ResponseWriter, r *http.Request, local bool)
+}
+
+var routes = []route{
+	{http.MethodPost, "/", (*Server).xmlRPC}, // RPC2, json and every path that nobody else has
+	{http.MethodPost, "/jsonrpc", (*Server).jsonRPC},
+	{http.MethodPut, "/pool_patch_upload", (*Server).upload},
+	{http.MethodGet, "/pool_patch_download", (*Server).download},
+	{http.MethodPut, "/import_raw_vdi", (*Server).importRaw},
+	{http.MethodGet, "/export_raw_vdi", (*Server).exportRaw},
+	{http.MethodGet, "/metrics", (*Server).metrics},
+}
+
+// Handler answers the requests of one kind of listener.
+func (s *Server) Handler(local bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		s.route(w, r, local)
+		s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr, "seconds", time.Since(start).Seconds())
+	})
+}
+
+func (s *Server) route(w http.ResponseWriter, r *http.Request, local bool) {
+	if found := lookup(r.Method, r.URL.Path); found != nil {
+		found.handle(s, w, r, local)
+		return
+	}
+	switch r.Method {
+	case http.MethodOptions:
+		preflight(w, r)
+	case http.MethodGet, http.MethodHead:
+		if r.URL.Path == "/" {
+			welcome(w)
+			return
+		}
+		page(w, http.StatusNotFound, "Not Found", "There is nothing at "+r.URL.Path)
+	case http.MethodPut:
+		page(w, http.StatusForbidden, "Forbidden", "Nothing can be put at "+r.URL.Path)
+	default:
+		page(w, http.StatusNotImplemented, "Not Implemented", "The method "+r.Method+" is not served")
+	}
+}
+
+func lookup(method, path string) *route {
+	var best *route
+	for i, r := range routes {
+		if r.method == method && strings.HasPrefix(path, r.prefix) && (best == nil || len(r.prefix) > len(best.prefix)) {
+			best = &routes[i]
+		}
+	}
+	return best
+}
+
+func (s *Server) metrics(w http.ResponseWriter, r *http.Request, _ bool) {
+	s.Services.Metrics.ServeHTTP(w, r)
+}

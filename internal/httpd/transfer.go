@@ -1,0 +1,214 @@
+package httpd
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"time"
+
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+const (
+	// bodyTimeout is how long a transfer waits for the next bytes of its client.
+	bodyTimeout = 5 * time.Minute
+	// lingerTimeout is how long a refused client may go on sending before it is cut off: one that is cut
+	// off at once may lose the answer.
+	lingerTimeout = 10 * time.Second
+	// bodyBuffer is how much of a body is read at once.
+	bodyBuffer = 1 << 20
+)
+
+// transfer is a request to a handler that moves bytes, authenticated and allowed.
+type transfer struct {
+	params url.Values // query and cookies: they mean the same
+	caller auth.Caller
+	spec   task.Spec
+	task   xenapi.Ref[xenapi.Task] // the client's; null for a throw-away one
+}
+
+// admit authenticates a transfer and checks its role. It answers the request itself when it refuses: a
+// session that is not valid leaves the client's task pending, a role that does not allow it fails the
+// task (facts, section 2).
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission, role string) (transfer, bool) {
+	params := parameters(r)
+	caller, err := s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
+	if err != nil {
+		s.log.Info("transfer refused", "handler", name, "from", r.RemoteAddr, "error", err)
+		unauthorised(w, name)
+		return transfer{}, false
+	}
+	t := transfer{
+		params: params, caller: caller, task: xenapi.ParseRef[xenapi.Task](params.Get("task_id")),
+		spec: task.Spec{
+			Label: name, Session: caller.Ref, User: caller.Session.AuthUserSID,
+			Parent: xenapi.ParseRef[xenapi.Task](params.Get("subtask_of")), OtherConfig: httpOtherConfig(r),
+		},
+	}
+	err = auth.Authorize(caller.Session, permission, role)
+	if err == nil {
+		err = s.ownsTask(caller, t.task)
+	}
+	if err != nil {
+		s.refuse(w, r, t, err)
+		caller.Done(r.Context())
+		return transfer{}, false
+	}
+	return t, true
+}
+
+// ownsTask refuses to run a transfer under another user's task, or under one that is not there.
+func (s *Server) ownsTask(caller auth.Caller, ref xenapi.Ref[xenapi.Task]) error {
+	if ref.IsNull() {
+		return nil
+	}
+	var rec xenapi.Task
+	if err := s.DB.View(func(tx *db.Tx) (err error) { rec, err = db.Get(tx, ref); return err }); err != nil {
+		return err
+	}
+	if rec.AuthUser == caller.Session.AuthUserSID {
+		return nil
+	}
+	return auth.Authorize(caller.Session, "task.destroy/any", xenapi.RolePoolOperator)
+}
+
+// refuse answers a request that has not begun its transfer, and tells the client's task why.
+func (s *Server) refuse(w http.ResponseWriter, r *http.Request, t transfer, err error) {
+	domain, _ := errors.AsType[*xenapi.Error](s.API.Domain(err))
+	if !t.task.IsNull() {
+		if err := s.Tasks.Fail(context.WithoutCancel(r.Context()), t.task, domain); err != nil {
+			s.log.Info("task of a refused transfer not failed", "task", t.task, "error", err)
+		}
+	}
+	if domain.Code == xenapi.CodeRBACPermissionDenied {
+		forbidden(w, domain)
+		return
+	}
+	errorPage(w, domain)
+}
+
+// run carries the transfer out under the client's task or a throw-away one.
+func (s *Server) run(ctx context.Context, t transfer, work task.Func) error {
+	defer t.caller.Done(ctx)
+	var err error
+	if t.task.IsNull() {
+		_, err = s.Tasks.Do(ctx, t.spec, work)
+	} else {
+		_, err = s.Tasks.Join(ctx, t.task, t.spec, work)
+	}
+	return err
+}
+
+// parameters joins query and cookies. Cookies may be separated by ; or &, and are percent-encoded; the
+// query is asked first but for session_id, where the cookie counts.
+func parameters(r *http.Request) url.Values {
+	params := r.URL.Query()
+	for _, line := range r.Header.Values("Cookie") {
+		for pair := range strings.FieldsFuncSeq(line, func(c rune) bool { return c == ';' || c == '&' }) {
+			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			if decoded, err := url.QueryUnescape(value); err == nil {
+				value = decoded
+			}
+			if name == "session_id" || !params.Has(name) {
+				params.Set(name, value)
+			}
+		}
+	}
+	return params
+}
+
+func credentials(r *http.Request, params url.Values, local bool) auth.Credentials {
+	user, password, basic := r.BasicAuth()
+	return auth.Credentials{
+		Local: local, SessionID: params.Get("session_id"), PoolSecret: params.Get("pool_secret"),
+		Basic: basic, User: user, Password: password,
+	}
+}
+
+// stream is a connection that a handler has taken over to read a body from.
+type stream struct {
+	conn net.Conn
+	body io.Reader
+	// length is what the request announced, -1 for nothing.
+	length int64
+}
+
+// takeOver answers 200 with the given headers before a byte of the body is read, and gives the body:
+// clients send nothing until they have seen the answer. A body without a length ends with the
+// connection; net/http would take it for empty.
+func takeOver(w http.ResponseWriter, r *http.Request, headers ...string) (*stream, error) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over the connection: %w", err)
+	}
+	in := &stream{conn: conn, length: -1}
+	if err := in.answer(r, headers); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	source := bufio.NewReaderSize(io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), patient{conn}), bodyBuffer)
+	switch {
+	case len(r.TransferEncoding) > 0:
+		in.body = httputil.NewChunkedReader(source)
+	case r.Header.Get("Content-Length") != "":
+		in.length = r.ContentLength
+		in.body = io.LimitReader(source, r.ContentLength)
+	default:
+		in.body = source
+	}
+	return in, nil
+}
+
+func (in *stream) answer(r *http.Request, headers []string) error {
+	var b strings.Builder
+	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") {
+		b.WriteString("HTTP/1.1 100 Continue\r\n\r\n")
+	}
+	fmt.Fprintf(&b, "HTTP/1.%d 200 OK\r\nConnection: close\r\nCache-Control: no-cache, no-store\r\n", min(r.ProtoMinor, 1))
+	for _, h := range headers {
+		b.WriteString(h + "\r\n")
+	}
+	b.WriteString("\r\n")
+	_, err := io.WriteString(in.conn, b.String())
+	return err
+}
+
+// until makes reads of the body fail when ctx ends.
+func (in *stream) until(ctx context.Context) (stop func() bool) {
+	return context.AfterFunc(ctx, func() { in.conn.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+// finish tells an error in the body of the answer, for clients that look nowhere else, lets the client
+// end its sending, and closes.
+func (in *stream) finish(err error) {
+	defer in.conn.Close()
+	if domain, ok := errors.AsType[*xenapi.Error](err); ok {
+		in.conn.SetWriteDeadline(time.Now().Add(lingerTimeout))
+		writePage(in.conn, "Internal Error", errorText(domain))
+	}
+	if half, ok := in.conn.(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	if err != nil {
+		in.conn.SetReadDeadline(time.Now().Add(lingerTimeout))
+		io.Copy(io.Discard, in.conn)
+	}
+}
+
+// patient reads from a connection and gives up only when nothing comes for a while.
+type patient struct{ conn net.Conn }
+
+func (p patient) Read(b []byte) (int, error) {
+	p.conn.SetReadDeadline(time.Now().Add(bodyTimeout))
+	return p.conn.Read(b)
+}

@@ -1,0 +1,249 @@
+package httpd
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/rpc"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// importRaw writes a VDI: PUT /import_raw_vdi (facts, section 6). Without a vdi it makes one on the SR.
+func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
+	t, ok := s.admit(w, r, local, "import_raw_vdi", "http/put_import_raw_vdi", xenapi.RoleVMAdmin)
+	if !ok {
+		return
+	}
+	t.spec.Encode = rpc.MarshalXMLValue
+	if !rawFormat(t.params) || len(r.TransferEncoding) > 0 {
+		page(w, http.StatusNotFound, "Not Found", "Images are taken in format raw, with a length or until the connection ends")
+		return
+	}
+	vdi, sr, err := s.importTarget(t.params)
+	if err != nil {
+		s.refuse(w, r, t, err)
+		return
+	}
+	if vdi.IsNull() && (sr.IsNull() || r.ContentLength <= 0) {
+		s.refuseStatus(w, r, t, http.StatusBadRequest, xenapi.NewError("VDI_MISSING"))
+		return
+	}
+	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
+	if err != nil {
+		s.refuse(w, r, t, err)
+		return
+	}
+	if t.params.Has("chunked") {
+		in.body, in.length = &framed{r: in.body}, -1
+	}
+	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+		defer in.until(ctx)()
+		if vdi.IsNull() {
+			return s.importNew(ctx, work, sr, in)
+		}
+		return vdi, s.Storage.ImportRaw(ctx, work, vdi, in.body, in.length)
+	})
+	in.finish(err)
+}
+
+func (s *Server) importNew(ctx context.Context, t *task.Task, sr xenapi.Ref[xenapi.SR], in *stream) (any, error) {
+	rec := xenapi.New[xenapi.VDI]()
+	rec.NameLabel, rec.SR, rec.VirtualSize, rec.Type = "Imported VDI", sr, in.length, xenapi.VDITypeUser
+	vdi, err := s.Storage.CreateTemporary(ctx, t, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Storage.ImportRaw(ctx, t, vdi, in.body, in.length); err != nil {
+		s.Storage.Discard(ctx, t, vdi)
+		return nil, err
+	}
+	return vdi, s.Storage.Keep(ctx, t, vdi, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil })
+}
+
+func (s *Server) refuseStatus(w http.ResponseWriter, r *http.Request, t transfer, status int, err *xenapi.Error) {
+	if !t.task.IsNull() {
+		if err := s.Tasks.Fail(context.WithoutCancel(r.Context()), t.task, err); err != nil {
+			s.log.Info("task of a refused transfer not failed", "task", t.task, "error", err)
+		}
+	}
+	t.caller.Done(r.Context())
+	page(w, status, http.StatusText(status), errorText(err))
+}
+
+func rawFormat(params url.Values) bool {
+	format := params.Get("format")
+	return format == "" || strings.EqualFold(format, "raw")
+}
+
+func (s *Server) importTarget(params url.Values) (vdi xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], err error) {
+	err = s.DB.View(func(tx *db.Tx) error {
+		if vdi, err = named[xenapi.VDI](tx, params.Get("vdi")); err != nil {
+			return err
+		}
+		id := params.Get("sr_id")
+		if id == "" {
+			id = params.Get("sr_uuid")
+		}
+		sr, err = named[xenapi.SR](tx, id)
+		return err
+	})
+	return vdi, sr, err
+}
+
+// named finds an object by its ref or its UUID; nothing given is the null ref.
+func named[T xenapi.Object](tx *db.Tx, id string) (xenapi.Ref[T], error) {
+	if id == "" {
+		return "", nil
+	}
+	if ref := xenapi.ParseRef[T](id); !ref.IsNull() {
+		if _, ok := db.Lookup(tx, ref); ok {
+			return ref, nil
+		}
+	}
+	return db.ByUUID[T](tx, id)
+}
+
+// framed reads XenAPI's own chunks: an offset of eight and a length of four bytes, little-endian, then
+// the data; a chunk of length 0 ends the stream. What lies between two chunks reads as zeroes.
+type framed struct {
+	r         io.Reader
+	at        uint64 // position in the image
+	gap, left uint64 // zeroes, then data of the current chunk
+	done      bool
+}
+
+func (f *framed) Read(p []byte) (int, error) {
+	for f.gap == 0 && f.left == 0 {
+		if f.done {
+			return 0, io.EOF
+		}
+		if err := f.next(); err != nil {
+			return 0, err
+		}
+	}
+	if f.gap > 0 {
+		n := int(min(f.gap, uint64(len(p))))
+		clear(p[:n])
+		f.gap -= uint64(n)
+		f.at += uint64(n)
+		return n, nil
+	}
+	n, err := f.r.Read(p[:min(f.left, uint64(len(p)))])
+	f.left -= uint64(n)
+	f.at += uint64(n)
+	if err == io.EOF && f.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+func (f *framed) next() error {
+	var header [12]byte
+	if _, err := io.ReadFull(f.r, header[:]); err != nil {
+		return fmt.Errorf("header of a chunk: %w", io.ErrUnexpectedEOF)
+	}
+	offset, length := binary.LittleEndian.Uint64(header[:8]), binary.LittleEndian.Uint32(header[8:])
+	if length == 0 {
+		f.done = true
+		return nil
+	}
+	if offset < f.at {
+		return xenapi.ErrVDIIOError(fmt.Sprintf("chunk at %d comes after data up to %d", offset, f.at))
+	}
+	f.gap, f.left = offset-f.at, uint64(length)
+	return nil
+}
+
+// exportRaw reads a VDI: GET /export_raw_vdi, as a whole or a range of it.
+func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
+	t, ok := s.admit(w, r, local, "export_raw_vdi", "http/get_export_raw_vdi", xenapi.RoleVMAdmin)
+	if !ok {
+		return
+	}
+	if !rawFormat(t.params) {
+		page(w, http.StatusNotFound, "Not Found", "Images are given in format raw")
+		return
+	}
+	var vdi xenapi.Ref[xenapi.VDI]
+	err := s.DB.View(func(tx *db.Tx) (err error) { vdi, err = named[xenapi.VDI](tx, t.params.Get("vdi")); return err })
+	if err == nil && vdi.IsNull() {
+		s.refuseStatus(w, r, t, http.StatusBadRequest, xenapi.NewError("VDI_MISSING"))
+		return
+	}
+	if err != nil {
+		s.refuse(w, r, t, err)
+		return
+	}
+	begun := false
+	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+		export, err := s.Storage.OpenExport(ctx, work, vdi)
+		if err != nil {
+			return "", err
+		}
+		defer export.Close(ctx)
+		offset, length, status := byteRange(r.Header.Get("Range"), export.Size)
+		begun = true
+		exportHeaders(w.Header(), export.UUID, t.task, offset, length, export.Size, status)
+		w.WriteHeader(status)
+		return "", export.Write(ctx, w, offset, length)
+	})
+	s.cutOff(w, err, begun)
+}
+
+func exportHeaders(h http.Header, uuid string, t xenapi.Ref[xenapi.Task], offset, length, size int64, status int) {
+	h.Set("Connection", "close")
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", uuid+".raw"))
+	h.Set("Accept-Ranges", "bytes")
+	h.Set("Content-Length", strconv.FormatInt(length, 10))
+	h.Set("task-id", t.String())
+	switch status {
+	case http.StatusPartialContent:
+		h.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", offset, offset+length-1, size))
+	case http.StatusRequestedRangeNotSatisfiable:
+		h.Set("Content-Range", fmt.Sprintf("bytes */%d", size))
+	}
+}
+
+// byteRange understands a Range header with one range. A header that it does not understand is ignored,
+// as RFC 9110 allows; a range behind the end is 416.
+func byteRange(header string, size int64) (offset, length int64, status int) {
+	text, ok := strings.CutPrefix(header, "bytes=")
+	first, last, dash := strings.Cut(text, "-")
+	if !ok || !dash || strings.Contains(text, ",") {
+		return 0, size, http.StatusOK
+	}
+	if first == "" {
+		n, err := strconv.ParseInt(last, 10, 64)
+		if err != nil || n < 0 {
+			return 0, size, http.StatusOK
+		}
+		if n = min(n, size); n == 0 {
+			return 0, 0, http.StatusRequestedRangeNotSatisfiable
+		}
+		return size - n, n, http.StatusPartialContent
+	}
+	from, err := strconv.ParseInt(first, 10, 64)
+	if err != nil || from < 0 {
+		return 0, size, http.StatusOK
+	}
+	to := size - 1
+	if last != "" {
+		if to, err = strconv.ParseInt(last, 10, 64); err != nil || to < from {
+			return 0, size, http.StatusOK
+		}
+		to = min(to, size-1)
+	}
+	if from >= size {
+		return 0, 0, http.StatusRequestedRangeNotSatisfiable
+	}
+	return from, to - from + 1, http.StatusPartialContent
+}

@@ -1,0 +1,162 @@
+package pool
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"poolpatch/internal/db"
+	"poolpatch/xenapi"
+)
+
+// Identity is what a daemon knows of itself before it has read the database.
+type Identity struct {
+	HostUUID string // made once, kept below the daemon's root
+	Hostname string
+	Address  string // where clients reach this host
+	Version  string // of poolpatch
+	Kernel   string
+}
+
+// Membership is a daemon's place in its pool.
+type Membership struct {
+	Pool xenapi.Ref[xenapi.Pool]
+	Host xenapi.Ref[xenapi.Host]
+	// Fresh says that the pool was made by this very call: nobody has configured it yet.
+	Fresh bool
+}
+
+// Enter brings this host's rows up to date, and makes the pool when the database has none.
+func Enter(ctx context.Context, d *db.DB, id Identity) (Membership, error) {
+	var m Membership
+	err := d.Update(ctx, func(tx *db.Tx) (err error) {
+		m = Membership{}
+		if err := writeRoles(tx); err != nil {
+			return err
+		}
+		if m.Host, err = writeHost(tx, id); err != nil {
+			return err
+		}
+		if err := writeControlDomain(tx, m.Host, id); err != nil {
+			return err
+		}
+		m.Pool, m.Fresh, err = writePool(tx, m.Host)
+		return err
+	})
+	if err != nil {
+		return m, fmt.Errorf("enter the pool: %w", err)
+	}
+	return m, nil
+}
+
+func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
+	ref, err := db.ByUUID[xenapi.Host](tx, id.HostUUID)
+	rec := xenapi.New[xenapi.Host]()
+	if err != nil {
+		ref = xenapi.NewRef[xenapi.Host]()
+		rec.UUID, rec.NameLabel, rec.Enabled = id.HostUUID, id.Hostname, true
+		rec.OtherConfig = map[string]string{}
+	} else if rec, err = db.Get(tx, ref); err != nil {
+		return "", err
+	}
+	rec.Hostname, rec.Address = id.Hostname, id.Address
+	rec.APIVersionMajor, rec.APIVersionMinor, rec.APIVersionVendor = apiMajor, apiMinor, "poolpatch"
+	rec.SoftwareVersion = map[string]string{
+		"product_brand": "poolpatch", "product_version": id.Version, "poolpatch": id.Version, "linux": id.Kernel,
+		"xapi": fmt.Sprintf("%d.%d", apiMajor, apiMinor),
+	}
+	rec.OtherConfig["agent_start_time"] = fmt.Sprintf("%d.", time.Now().Unix())
+	// The toolstack has just been restarted: what asked for that is done.
+	rec.PendingGuidances = without(rec.PendingGuidances, xenapi.UpdateGuidanceRestartToolstack)
+	if rec.Metrics, err = writeMetrics(tx, rec.Metrics); err != nil {
+		return "", err
+	}
+	return ref, db.Put(tx, ref, rec)
+}
+
+// The version of XenAPI whose pool_patch messages are served.
+const (
+	apiMajor = 2
+	apiMinor = 4
+)
+
+func without(all []xenapi.UpdateGuidance, done xenapi.UpdateGuidance) []xenapi.UpdateGuidance {
+	var left []xenapi.UpdateGuidance
+	for _, g := range all {
+		if g != done {
+			left = append(left, g)
+		}
+	}
+	return left
+}
+
+func writeMetrics(tx *db.Tx, ref xenapi.Ref[xenapi.HostMetrics]) (xenapi.Ref[xenapi.HostMetrics], error) {
+	rec, ok := db.Lookup(tx, ref)
+	if !ok {
+		ref, rec = xenapi.NewRef[xenapi.HostMetrics](), xenapi.HostMetrics{UUID: xenapi.NewUUID()}
+	}
+	rec.Live, rec.LastUpdated = true, time.Now().UTC()
+	rec.MemoryTotal, rec.MemoryFree = memory()
+	return ref, db.Put(tx, ref, rec)
+}
+
+// writeControlDomain makes the VM that stands for the host itself; clients look for it.
+func writeControlDomain(tx *db.Tx, host xenapi.Ref[xenapi.Host], id Identity) error {
+	rec, err := db.Get(tx, host)
+	if err != nil {
+		return err
+	}
+	vm, ok := db.Lookup(tx, rec.ControlDomain)
+	if !ok {
+		vm = xenapi.New[xenapi.VM]()
+		vm.UUID, vm.IsControlDomain, vm.PowerState = xenapi.NewUUID(), true, xenapi.VMPowerStateRunning
+		rec.ControlDomain = xenapi.NewRef[xenapi.VM]()
+		if err := db.Put(tx, host, rec); err != nil {
+			return err
+		}
+	}
+	vm.NameLabel, vm.ResidentOn, vm.Affinity = "Control domain on host: "+id.Hostname, host, host
+	return db.Put(tx, rec.ControlDomain, vm)
+}
+
+// writePool finds the pool's row or makes it, with this host as coordinator.
+func writePool(tx *db.Tx, host xenapi.Ref[xenapi.Host]) (xenapi.Ref[xenapi.Pool], bool, error) {
+	for ref := range db.All[xenapi.Pool](tx) {
+		return ref, false, nil
+	}
+	rec := xenapi.New[xenapi.Pool]()
+	rec.UUID, rec.Master, rec.Secret = xenapi.NewUUID(), host, rand.Text()+rand.Text()
+	ref := xenapi.NewRef[xenapi.Pool]()
+	return ref, true, db.Insert(tx, ref, rec)
+}
+
+var roleDescriptions = map[string]string{
+	xenapi.RolePoolAdmin:    "Everything, users and roles included",
+	xenapi.RolePoolOperator: "Hosts, storage and patches of the pool",
+	xenapi.RoleVMPowerAdmin: "Virtual machines, their storage and where they run",
+	xenapi.RoleVMAdmin:      "Virtual machines and their disks",
+	xenapi.RoleVMOperator:   "Virtual machines that exist",
+	xenapi.RoleReadOnly:     "Reading alone",
+}
+
+func writeRoles(tx *db.Tx) error {
+	for _, name := range xenapi.Roles() {
+		ref := xenapi.RoleRef(name)
+		if _, ok := db.Lookup(tx, ref); ok {
+			continue
+		}
+		rec := xenapi.Role{UUID: xenapi.RoleUUID(name), NameLabel: name, NameDescription: roleDescriptions[name]}
+		if err := db.Insert(tx, ref, rec); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetDefaultSR makes an SR the pool's default.
+func SetDefaultSR(ctx context.Context, d *db.DB, pool xenapi.Ref[xenapi.Pool], sr xenapi.Ref[xenapi.SR]) error {
+	return d.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, pool, func(rec *xenapi.Pool) error { rec.DefaultSR = sr; return nil })
+	})
+}
