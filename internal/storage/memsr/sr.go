@@ -8,8 +8,10 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -46,18 +48,34 @@ func (i *stored) free() {
 	}
 }
 
-// open reports whether anybody but the SR has the content open: the kernel grants a write lease only to the sole
-// opener, and a loop device opens too.
+// open reports whether anybody but the SR uses the content: a file of this process, or a loop device. Both are known
+// by the name of the memory file. A child that inherits descriptors until it executes its program does not count.
 func (i *stored) open() bool {
 	if i.content == nil {
 		return false
 	}
-	if _, err := unix.FcntlInt(i.content.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil {
+	name, err := os.Readlink(pathOf(i.content))
+	if err != nil {
 		return true
 	}
-	_, err := unix.FcntlInt(i.content.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-	return err != nil
+	users := 0
+	files, _ := filepath.Glob("/proc/self/fd/*") // the pattern is well formed
+	for _, file := range files {
+		if other, err := os.Readlink(file); err == nil && other == name {
+			users++
+		}
+	}
+	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, loop := range loops {
+		if backing, err := os.ReadFile(loop); err == nil && strings.TrimSpace(string(backing)) == name {
+			users++
+		}
+	}
+	return users > 1
 }
+
+// pathOf is a path by which an open file can be opened anew.
+func pathOf(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 // sr is one attachment.
 type sr struct {
@@ -182,18 +200,15 @@ func (s *sr) make(img storage.Image, fill func(content *os.File) error) (storage
 	return copyOf(img), nil
 }
 
-// memory makes a sparse file in memory, which loop devices take as they take one on disk.
-func memory(name string, size int64) (*os.File, error) {
+// memory makes a sparse file in memory, which loop devices take as they take one on disk. Its name is its own, so
+// that SRs of different tests may have images of the same UUID.
+func memory(uuid string, size int64) (*os.File, error) {
+	name := uuid + "." + xenapi.NewUUID()
 	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("memfd: %w", err)
 	}
-	defer unix.Close(fd)
-	// The kernel does not count the descriptor of memfd_create as a writer, which would confuse stored.open.
-	f, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDWR, 0)
-	if err != nil {
-		return nil, fmt.Errorf("memfd: %w", err)
-	}
+	f := os.NewFile(uintptr(fd), name)
 	if err := f.Truncate(size); err != nil {
 		f.Close()
 		return nil, err
@@ -303,7 +318,7 @@ func (s *sr) Open(ctx context.Context, location string, mode storage.Mode) (*os.
 		if mode == storage.ReadWrite {
 			flag = os.O_RDWR
 		}
-		return os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", i.content.Fd()), flag, 0)
+		return os.OpenFile(pathOf(i.content), flag, 0)
 	})
 	if err != nil && f != nil {
 		f.Close() // the fault came after it was opened
