@@ -34,6 +34,9 @@ var (
 	ErrBehind = errors.New("committed, but the cache has not caught up")
 	// ErrContention says that an update met conflicts until its attempts were used up. Nothing changed.
 	ErrContention = errors.New("too many conflicting updates")
+
+	// errStale says that a transaction read what is no longer so.
+	errStale = errors.New("transaction is stale")
 )
 
 // View shows fn one state of the database. It does no input or output, waits for nobody and makes nobody
@@ -56,38 +59,50 @@ func (d *DB) Wait(ctx context.Context, fn func(*Tx) (done bool, err error)) erro
 
 // Update runs fn and commits what it wrote, if all that it read is still so in the store; else it runs fn
 // again on the state that is. So fn must do nothing besides, or be able to do it again. The updates that
-// commit have the effect of running one after another.
+// commit have the effect of running one after another. An fn that returns an error or writes nothing has
+// seen one state of the store too, but perhaps not the latest one of another host: see Sync.
 //
 // A nil error says that the commit is durable and that every later View shows it. fn's own error, or a
 // conflict to the end (ErrContention), changes nothing, and so does every other error but two:
 // ErrUnknownOutcome (the store was lost at the wrong moment and did not come back in time) and ErrBehind
-// (it is committed). Once fn has returned, ctx's end does not cut a commit short. An fn that writes nothing commits
-// nothing.
+// (it is committed). Once a commit is sent, ctx's end does not cut it short. An fn that writes nothing
+// commits nothing.
 //
 // fn is never repeated after an outcome that was in doubt, even when the doubt is resolved.
 func (d *DB) Update(ctx context.Context, fn func(*Tx) error) error {
-	for attempt := range maxAttempts {
+	return d.retry(ctx, func() error {
 		tx := begin(d.current.Load())
-		if err := fn(tx); err != nil {
+		if err := fn(tx); err != nil || len(tx.writes) == 0 {
 			return err
 		}
-		if len(tx.writes) == 0 {
-			return nil
-		}
-		err := d.commit(ctx, tx)
-		if !errors.Is(err, ErrConflict) {
+		return d.commit(ctx, tx)
+	})
+}
+
+// Sync returns when the cache shows everything that was committed, by any host, before Sync was called. It
+// costs a commit. A host that was called by another one syncs first if the call names what the caller has
+// just made.
+func (d *DB) Sync(ctx context.Context) error {
+	return d.retry(ctx, func() error { return d.commit(ctx, begin(d.current.Load())) })
+}
+
+// retry attempts something until it ends without a conflict.
+func (d *DB) retry(ctx context.Context, attempt func() error) error {
+	for n := range maxAttempts {
+		if err := attempt(); !errors.Is(err, errStale) {
 			return err
 		}
-		if attempt >= patience {
-			if err := pause(ctx, mrand.N(maxPause)); err != nil {
-				return err
-			}
+		if n < patience {
+			continue
+		}
+		if err := pause(ctx, mrand.N(maxPause)); err != nil {
+			return err
 		}
 	}
 	return fmt.Errorf("update after %d attempts: %w", maxAttempts, ErrContention)
 }
 
-// commit makes tx durable. After ErrConflict the cache shows what the transaction did not know.
+// commit makes tx durable. After errStale the cache shows what the transaction did not know.
 //
 // One commit of a process is in flight at a time, and each is guarded by the one before it through the
 // writer's key. That costs little (a commit takes less than a millisecond) and lets resolve settle the
@@ -99,7 +114,7 @@ func (d *DB) commit(ctx context.Context, tx *Tx) error {
 	defer d.unlock()
 	guards, known := tx.guards(), d.current.Load()
 	if !known.holds(guards) {
-		return ErrConflict // seen without asking the store
+		return errStale // seen without asking the store
 	}
 	last, _ := known.mods.get(d.writer)
 	schema, _ := known.mods.get(schemaKey)
@@ -109,7 +124,7 @@ func (d *DB) commit(ctx context.Context, tx *Tx) error {
 	// A crash here leaves the whole commit or nothing of it; the next start reads which.
 	switch {
 	case errors.Is(err, ErrConflict):
-		return d.await(ctx, func(s *snapshot) bool { return !s.holds(guards) }, ErrConflict)
+		return d.await(ctx, func(s *snapshot) bool { return !s.holds(guards) }, errStale)
 	case errors.Is(err, ErrRefused):
 		return fmt.Errorf("commit: %w", err)
 	case err != nil:
