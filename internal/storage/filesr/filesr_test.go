@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -645,9 +644,7 @@ func TestReadOnlyFileSystem(t *testing.T) {
 	dir := srtest.Tmpfs(t, 1<<20)
 	s := newSR(t, Driver{}, dir)
 	img := newImage(t, s)
-	if out, err := exec.CommandContext(t.Context(), "mount", "-o", "remount,ro", dir).CombinedOutput(); err != nil {
-		t.Fatalf("remount: %v: %s", err, out)
-	}
+	srtest.ReadOnly(t, dir)
 	_, err := s.Create(t.Context(), storage.Image{UUID: xenapi.NewUUID(), Size: 4096})
 	wantFailure(t, err, "read-only")
 	wantFailure(t, s.Destroy(t.Context(), img.Location), "read-only")

@@ -1,8 +1,10 @@
 package srtest
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -55,6 +57,12 @@ func onDisk(t testing.TB, size int64, mkfs ...string) string {
 	run(t, append(mkfs, disk)...)
 	run(t, "mount", "-o", "loop", disk, dir) // umount frees the loop device
 	return dir
+}
+
+// ReadOnly makes a mounted file system refuse to be written.
+func ReadOnly(t testing.TB, dir string) {
+	t.Helper()
+	run(t, "mount", "-o", "remount,ro", dir)
 }
 
 // PowerLoss makes a file system of [XFS] lose what is neither on its disk nor in its log, as when power fails. The
@@ -173,12 +181,22 @@ func run(t testing.TB, argv ...string) {
 	}
 }
 
-func command(argv ...string) error {
+// busyTries is how often a command that finds its file system busy is run, a few milliseconds each: a child that a
+// parallel test has just started has our open files until it executes its program.
+const busyTries = 100
+
+func command(argv ...string) (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), mountTimeout)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
-	if err != nil {
-		return errors.New(strings.Join(argv, " ") + ": " + err.Error() + ": " + strings.TrimSpace(string(out)))
+	for range busyTries {
+		out, failed := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
+		if failed == nil {
+			return nil
+		}
+		err = fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), failed, bytes.TrimSpace(out))
+		if !bytes.Contains(out, []byte("busy")) {
+			return err
+		}
 	}
-	return nil
+	return err
 }
