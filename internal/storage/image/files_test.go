@@ -54,15 +54,6 @@ func random(n int) []byte {
 	return p
 }
 
-func used(t testing.TB, f *os.File) int64 {
-	t.Helper()
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
-		t.Fatal(err)
-	}
-	return st.Blocks * 512
-}
-
 // loopDevice puts a block device over a file of size bytes that is full of old content.
 func loopDevice(t testing.TB, path string, old []byte) *os.File {
 	t.Helper()
