@@ -41,7 +41,7 @@ const (
 
 // drivers is the SR driver table.
 func drivers() storage.Drivers {
-	return storage.Drivers{"file": filesr.New()}
+	return storage.Drivers{"file": filesr.Driver{}}
 }
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.

@@ -113,6 +113,7 @@ var routes = []route{
 	{http.MethodPut, "/import_raw_vdi", (*Server).importRaw},
 	{http.MethodGet, "/export_raw_vdi", (*Server).exportRaw},
 	{http.MethodGet, "/metrics", (*Server).metrics},
+	{http.MethodGet, "/check", (*Server).check},
 }
 
 // Handler answers the requests of one kind of listener.

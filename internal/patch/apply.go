@@ -107,7 +107,7 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 	}
 	s.step("apply-stamped")
 	// A crash here leaves stamp and running row: recovery finds the stamp and records the patch as applied.
-	return s.update(ctx, func(tx *db.Tx) error {
+	if err := s.update(ctx, func(tx *db.Tx) error {
 		if err := s.recordApplied(tx, a.row, info); err != nil {
 			return err
 		}
@@ -115,7 +115,16 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 			return err
 		}
 		return t.Succeed(tx, a.output)
-	})
+	}); err != nil {
+		return err
+	}
+	s.step("apply-recorded")
+	// The patch may have brought stamps of others with it. It is applied whether their records follow now
+	// or at the next start.
+	if err := s.Follow(ctx); err != nil {
+		s.log.Warn("stamps of other patches not recorded; the next start does it", "error", err)
+	}
+	return nil
 }
 
 // claimApply makes the host_patch row of an attempt.

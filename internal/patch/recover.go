@@ -63,18 +63,24 @@ func (s *Service) endTask(ctx context.Context, rec xenapi.HostPatch, found map[s
 	return s.tasks.Fail(ctx, rec.Task, xenapi.ErrPatchApplyFailed(text))
 }
 
-// Recover puts the records of this host right after a start: it settles what was being applied when the
-// last daemon died, and makes the database follow the stamps. It runs after the tasks' own recovery, and
-// every time: a clean start finds nothing to do.
+// Recover drops the claims of dead tasks and makes the records follow the stamps. It runs after the
+// tasks' own recovery, and every time: a clean start finds nothing to do.
 func (s *Service) Recover(ctx context.Context) error {
+	if err := s.update(ctx, forgetClaims); err != nil {
+		return err
+	}
+	return s.Follow(ctx)
+}
+
+// Follow makes the records of this host follow its stamps: rows of patches that have one, none for those
+// that lack one, and what was being applied by a task that is dead is settled. Rows of living tasks are
+// left to them. It also runs after a patch was applied, which may have brought others with it.
+func (s *Service) Follow(ctx context.Context) error {
 	found, err := s.stamps.read(s.log)
 	if err != nil {
 		return err
 	}
 	return s.update(ctx, func(tx *db.Tx) error {
-		if err := forgetClaims(tx); err != nil {
-			return err
-		}
 		if err := s.settle(tx, found); err != nil {
 			return err
 		}
@@ -82,21 +88,11 @@ func (s *Service) Recover(ctx context.Context) error {
 	})
 }
 
-// Rescan makes the database follow the stamps after a patch was applied, which may have brought others
-// with it.
-func (s *Service) Rescan(ctx context.Context) error {
-	found, err := s.stamps.read(s.log)
-	if err != nil {
-		return err
-	}
-	return s.update(ctx, func(tx *db.Tx) error { return s.adoptStamps(tx, found) })
-}
-
 // settle gives each row of this host the event that the stamps tell: found, missing, or a crash.
 func (s *Service) settle(tx *db.Tx, found map[string]stamp) error {
 	for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", s.host) {
 		rec, ok := db.Lookup(tx, row)
-		if !ok {
+		if !ok || State(rec.State).Busy() && pending(tx, rec.Task) {
 			continue
 		}
 		patch, known := db.Lookup(tx, rec.PoolPatch)

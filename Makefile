@@ -1,0 +1,49 @@
+# Every target with one line of help: `make` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+.PHONY: demo
+demo: build ## a throwaway pool, a patch of your own, its whole life; leaves nothing behind
+	bin/poolpatch demo
+
+.PHONY: test
+test: deps format vet staticcheck ## everything that must pass; installs the Debian packages that it lacks
+	go test -race -timeout 20m ./...
+
+.PHONY: build
+build: ## bin/poolpatch
+	go build -trimpath -o bin/poolpatch ./cmd/poolpatch
+
+.PHONY: deps
+deps: ## Debian packages that the tests use
+	@build/deps
+
+.PHONY: format
+format: ## fail when gofmt would change something
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+
+.PHONY: vet
+vet: ## go vet
+	go vet ./...
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck, pinned in go.mod
+	go tool staticcheck ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz the wire codecs and the patch file, a minute each
+	go test -run '^$$' -fuzz FuzzXML -fuzztime 60s ./internal/rpc
+	go test -run '^$$' -fuzz FuzzJSON -fuzztime 60s ./internal/rpc
+	go test -run '^$$' -fuzz FuzzVerify -fuzztime 60s ./internal/hotfix
+
+.PHONY: bench
+bench: build ## measure against gpg, cp and qemu-img, as ratios
+	go run ./bench
+
+.PHONY: golden
+golden: ## rewrite the golden files; read the difference before you commit it
+	go test ./internal/rpc ./internal/api ./internal/patch ./cmd/poolpatch -update

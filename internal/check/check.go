@@ -1,0 +1,74 @@
+// Package check compares what the daemon promises with what is there: poolpatch check. It knows no class
+// and no SR; each service audits its own part and says how a fault is repaired.
+//
+// Its invariant: a check changes nothing unless it is asked to repair, and it never reports work in
+// progress: a fault counts only if a second look, a moment later, finds it again. Start with [Run].
+package check
+
+import "context"
+
+// Fault is something that should not be.
+type Fault struct {
+	Invariant string // I1 to I6, as ARCHITECTURE.md numbers them
+	Object    string // what is wrong, in an administrator's words
+	Problem   string
+	Repair    string // what Fix would do, "" when only a person can help
+	Fix       func(context.Context) error
+}
+
+// Finding is a fault as it is reported.
+type Finding struct {
+	Invariant string `json:"invariant"`
+	Object    string `json:"object"`
+	Problem   string `json:"problem"`
+	Repair    string `json:"repair"`
+	Repaired  bool   `json:"repaired"`
+}
+
+// Auditor audits one service. A deep audit reads the content of every patch.
+type Auditor interface {
+	Audit(ctx context.Context, deep bool) ([]Fault, error)
+}
+
+// Run audits everything, and repairs what can be repaired if it is asked to.
+func Run(ctx context.Context, deep, repair bool, auditors ...Auditor) ([]Finding, error) {
+	findings := []Finding{}
+	for _, a := range auditors {
+		faults, err := confirmed(ctx, a, deep)
+		if err != nil {
+			return nil, err
+		}
+		for _, f := range faults {
+			finding := Finding{Invariant: f.Invariant, Object: f.Object, Problem: f.Problem, Repair: f.Repair}
+			if repair && f.Fix != nil {
+				if err := f.Fix(ctx); err != nil {
+					finding.Problem += "; the repair failed: " + err.Error()
+				} else {
+					finding.Repaired = true
+				}
+			}
+			findings = append(findings, finding)
+		}
+	}
+	return findings, nil
+}
+
+// confirmed gives the faults that two audits in a row find.
+func confirmed(ctx context.Context, a Auditor, deep bool) ([]Fault, error) {
+	first, err := a.Audit(ctx, deep)
+	if err != nil || len(first) == 0 {
+		return nil, err
+	}
+	seen := map[[2]string]bool{}
+	for _, f := range first {
+		seen[[2]string{f.Object, f.Problem}] = true
+	}
+	second, err := a.Audit(ctx, deep)
+	var both []Fault
+	for _, f := range second {
+		if seen[[2]string{f.Object, f.Problem}] {
+			both = append(both, f)
+		}
+	}
+	return both, err
+}

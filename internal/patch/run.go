@@ -1,0 +1,65 @@
+package patch
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/sandbox"
+	"poolpatch/xenapi"
+)
+
+// Verifier checks a signed file and extracts its program in one pass; [hotfix.Verifier] does.
+type Verifier interface {
+	Extract(ctx context.Context, patch io.Reader, dir string) (hotfix.Verified, error)
+}
+
+// env is what a patch's program is given.
+func (s *Service) env(c content, deadline time.Duration, log io.Writer) hotfix.Env {
+	return hotfix.Env{Root: s.root, Scratch: c.scratch, Deadline: deadline, Log: log}
+}
+
+func (s *Service) runInfo(ctx context.Context, c content) (hotfix.Info, error) {
+	return hotfix.RunInfo(ctx, c.program, s.env(c, infoTimeout, nil))
+}
+
+func (s *Service) runPrecheck(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch], c content) (string, error) {
+	log := s.openLog(ref, opPrecheck)
+	defer log.Close()
+	return hotfix.Precheck(ctx, c.program, s.env(c, precheckTimeout, log), ref)
+}
+
+// runApply executes the patch and asks it once more what it is, for the stamp.
+func (s *Service) runApply(ctx context.Context, a *attempt, c content) (string, hotfix.Info, error) {
+	log := s.openLog(a.patch, opApply)
+	defer log.Close()
+	env := s.env(c, applyTimeout, log)
+	env.Started = func(p sandbox.Process) { s.started(ctx, a.row, p) }
+	output, err := hotfix.Apply(ctx, c.program, env)
+	if err != nil {
+		return "", hotfix.Info{}, err
+	}
+	info, err := s.runInfo(ctx, c)
+	return output, info, err
+}
+
+// openLog opens the file that keeps what a patch's program prints. Without it the program runs all the
+// same: a full log disk must not keep a host from being patched.
+func (s *Service) openLog(ref xenapi.Ref[xenapi.PoolPatch], op string) io.WriteCloser {
+	name := fmt.Sprintf("%s-%s-%s.log", time.Now().UTC().Format("20060102T150405.000Z"), s.uuidOf(ref), op)
+	file, err := os.OpenFile(filepath.Join(s.logs, name), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o640)
+	if err != nil {
+		s.log.Warn("output of a patch is not kept", "error", err)
+		return discard{}
+	}
+	return file
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (discard) Close() error                { return nil }
