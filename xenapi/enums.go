@@ -126,7 +126,7 @@ const (
 	UpdateGuidanceRebootHostOnXenLivepatchFailure    UpdateGuidance = "reboot_host_on_xen_livepatch_failure"
 	UpdateGuidanceRestartToolstack                   UpdateGuidance = "restart_toolstack"
 	UpdateGuidanceRestartDeviceModel                 UpdateGuidance = "restart_device_model"
-	UpdateGuidanceRestartVm                          UpdateGuidance = "restart_vm"
+	UpdateGuidanceRestartVM                          UpdateGuidance = "restart_vm"
 )
 
 // Values lists the enum in its declared order.
@@ -200,8 +200,8 @@ const (
 	StorageOperationVDIDataDestroy       StorageOperation = "vdi_data_destroy"
 	StorageOperationVDIListChangedBlocks StorageOperation = "vdi_list_changed_blocks"
 	StorageOperationVDISetOnBoot         StorageOperation = "vdi_set_on_boot"
-	StorageOperationPbdCreate            StorageOperation = "pbd_create"
-	StorageOperationPbdDestroy           StorageOperation = "pbd_destroy"
+	StorageOperationPBDCreate            StorageOperation = "pbd_create"
+	StorageOperationPBDDestroy           StorageOperation = "pbd_destroy"
 )
 
 // Values lists the enum in its declared order.

@@ -324,3 +324,13 @@ func change(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], e Event, edit func(*xen
 	}
 	return db.Put(tx, row, rec)
 }
+
+// uuidOf names a patch to a person.
+func (s *Service) uuidOf(ref xenapi.Ref[xenapi.PoolPatch]) (uuid string) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		rec, _ := db.Lookup(tx, ref)
+		uuid = rec.UUID
+		return nil
+	})
+	return uuid
+}

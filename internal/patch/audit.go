@@ -88,11 +88,5 @@ func (s *Service) auditContent(ctx context.Context, ref xenapi.Ref[xenapi.PoolPa
 	if err == nil {
 		return nil
 	}
-	var uuid string
-	_ = s.db.View(func(tx *db.Tx) error {
-		rec, _ := db.Lookup(tx, ref)
-		uuid = rec.UUID
-		return nil
-	})
-	return []check.Fault{{Invariant: "I1", Object: "patch " + uuid, Problem: "its content does not verify: " + err.Error()}}
+	return []check.Fault{{Invariant: "I1", Object: "patch " + s.uuidOf(ref), Problem: "its content does not verify: " + err.Error()}}
 }

@@ -50,14 +50,8 @@ func (s *Service) killLeftover(ctx context.Context, p xenapi.Process) error {
 // endTask tells whoever waits for the apply. With a stamp the patch is applied, and only the output of
 // its program is lost.
 func (s *Service) endTask(ctx context.Context, rec xenapi.HostPatch, found map[string]stamp) error {
-	var uuid string
-	_ = s.db.View(func(tx *db.Tx) error {
-		patch, _ := db.Lookup(tx, rec.PoolPatch)
-		uuid = patch.UUID
-		return nil
-	})
 	text := "interrupted: the daemon ended while the patch was applied, and the host may be half patched; apply it again to let its precheck decide"
-	if _, ok := found[uuid]; ok {
+	if _, ok := found[s.uuidOf(rec.PoolPatch)]; ok {
 		text = "interrupted: the daemon ended after the patch was applied and before it could say so; the patch is applied"
 	}
 	return s.tasks.Fail(ctx, rec.Task, xenapi.ErrPatchApplyFailed(text))
