@@ -23,6 +23,8 @@ const (
 	startDeadline = time.Minute
 	// stopDeadline bounds the stop; what does not stop by then ends with the process.
 	stopDeadline = 15 * time.Second
+	// remainsDeadline is the same for a server that has died: parts of it wait for what is dead.
+	remainsDeadline = 2 * time.Second
 	// probeDeadline bounds the wait for a data file that another program (a backup, a repair) has open.
 	probeDeadline = 2 * time.Second
 
@@ -230,7 +232,7 @@ func (s *Server) stopEtcd() error {
 		defer close(stopped)
 		s.etcd.Close()
 	}()
-	timer := time.NewTimer(stopDeadline)
+	timer := time.NewTimer(s.died.patience())
 	defer timer.Stop()
 	select {
 	case <-stopped:
@@ -254,4 +256,14 @@ func (d *death) report(err error) {
 		d.err = err
 		close(d.failed)
 	})
+}
+
+// patience is how long to wait for the server to stop.
+func (d *death) patience() time.Duration {
+	select {
+	case <-d.failed:
+		return remainsDeadline
+	default:
+		return stopDeadline
+	}
 }

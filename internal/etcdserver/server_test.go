@@ -200,6 +200,50 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// A disk that fills up while the server runs must end it with a reason, and not the process by itself.
+func TestDiskFillsUp(t *testing.T) {
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(dir, unix.MNT_DETACH)
+	s := start(t, dir)
+	fill(t, filepath.Join(dir, "fill"))
+	kv := etcdkv.New(s.Client())
+	go func() {
+		for i := 0; ; i++ {
+			op := db.Op{Key: fmt.Sprintf("/%d", i), Value: []byte(strings.Repeat("x", 1<<20))}
+			if _, err := kv.Commit(t.Context(), nil, []db.Op{op}); err != nil {
+				return
+			}
+		}
+	}()
+	select {
+	case <-s.Failed():
+		if err := s.Err(); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("the server died of %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Fatal("the server lives on")
+	}
+	_ = s.Close() // parts of etcd may hang
+}
+
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for zeros := make([]byte, 1<<20); err == nil; {
+		_, err = f.Write(zeros)
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatal(err)
+	}
+}
+
 func TestQuota(t *testing.T) {
 	s, err := etcdserver.Start(t.Context(), etcdserver.Config{
 		Dir: t.TempDir(), Name: "test", QuotaBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
