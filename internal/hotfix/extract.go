@@ -1,0 +1,102 @@
+package hotfix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// programName is the file that a patch's program is extracted into.
+const programName = "program"
+
+// Verified is a program on disk that was verified while it was written. Only Verifier.Extract makes one, and
+// only a Verified can be executed; the zero value cannot. It holds no resources: when its directory goes, it
+// is just refused.
+type Verified struct {
+	signed Signed
+	path   string
+	file   identity
+}
+
+// Signer is the fingerprint of the trusted primary key in upper-case hex, or AllowListed.
+func (v Verified) Signer() string { return v.signed.Signer }
+
+// SHA256 is of all bytes of the signed file, in lower-case hex.
+func (v Verified) SHA256() string { return v.signed.SHA256 }
+
+// SignedSize is of the signed file, in bytes.
+func (v Verified) SignedSize() int64 { return v.signed.Size }
+
+// Extract verifies a patch and writes its program into dir in the same pass, as the file "program" that only
+// root can read, write and execute. The directory is the program's scratch space; it must be on no host's root
+// file system and changeable by root alone. A program that an earlier call left there is replaced.
+//
+// Errors: those of Verify. On any error nothing is left; a crash leaves a part of the program, which nothing
+// can execute and which goes with the directory. The program is not synced: it never outlives its mount.
+func (v *Verifier) Extract(ctx context.Context, r io.Reader, dir string) (Verified, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return Verified{}, fmt.Errorf("scratch space: %w", err)
+	}
+	defer root.Close()
+	if err := root.Remove(programName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return Verified{}, fmt.Errorf("remove old program: %w", err)
+	}
+	f, err := root.OpenFile(programName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	if err != nil {
+		return Verified{}, fmt.Errorf("create program: %w", err)
+	}
+	signed, id, err := v.extract(ctx, r, f)
+	if err != nil {
+		return Verified{}, errors.Join(err, root.Remove(programName))
+	}
+	return Verified{signed: signed, path: filepath.Join(dir, programName), file: id}, nil
+}
+
+func (v *Verifier) extract(ctx context.Context, r io.Reader, f *os.File) (Signed, identity, error) {
+	signed, err := v.Verify(ctx, r, f)
+	if err != nil {
+		return Signed{}, identity{}, errors.Join(err, f.Close())
+	}
+	if err := f.Close(); err != nil {
+		return Signed{}, identity{}, fmt.Errorf("write program: %w", err)
+	}
+	// By its own path, not through f: what the last write did to the times is known after the close.
+	id, err := identify(f.Name())
+	return signed, id, err
+}
+
+// identity is what changes when anybody replaces, writes or renames a file: nobody can set ctime.
+type identity struct {
+	dev, ino uint64
+	size     int64
+	ctime    syscall.Timespec
+}
+
+func identify(path string) (identity, error) {
+	var st syscall.Stat_t
+	if err := syscall.Lstat(path, &st); err != nil {
+		return identity{}, &fs.PathError{Op: "lstat", Path: path, Err: err}
+	}
+	return identity{st.Dev, st.Ino, st.Size, st.Ctim}, nil
+}
+
+// executable gives the path to execute. It refuses a program that is no longer the file that was verified.
+func (v Verified) executable() (string, error) {
+	if v.path == "" {
+		return "", errors.New("the program was not verified")
+	}
+	now, err := identify(v.path)
+	if err != nil {
+		return "", fmt.Errorf("verified program: %w", err)
+	}
+	if now != v.file {
+		return "", fmt.Errorf("program %s was changed after it was verified", v.path)
+	}
+	return v.path, nil
+}

@@ -1,0 +1,197 @@
+package hotfix
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"poolpatch/xenapi"
+)
+
+// AllowListed is the signer of a program that is not signed, but listed by its SHA-256.
+const AllowListed = "allow-list"
+
+// Options are where a Verifier finds what it trusts. Both places are read for every patch, so that a key
+// that is removed or revoked is not trusted from that moment on.
+type Options struct {
+	KeyDir    string // directory of public key files; one that is missing holds none
+	AllowFile string // list of unsigned programs; off when it does not exist, or is ""
+	Log       *slog.Logger
+	Now       func() time.Time // nil is time.Now
+}
+
+// Verifier checks patches against the keys that this host trusts.
+type Verifier struct{ o Options }
+
+// NewVerifier makes a Verifier; it reads nothing yet.
+func NewVerifier(o Options) *Verifier {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Verifier{o}
+}
+
+// Signed says what a file is that was found good.
+type Signed struct {
+	Signer string // fingerprint of the trusted primary key in upper-case hex, or AllowListed
+	SHA256 string // of all bytes of the file, in lower-case hex
+	Size   int64  // of the file, bytes
+}
+
+// refusal is why a file is not a good patch, in words for the administrator.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+func refusef(format string, args ...any) error { return refusal(fmt.Sprintf(format, args...)) }
+
+// Verify makes one pass over a patch file and writes its program to w. What it wrote is good only if the
+// error is nil: the signature is the last thing in the file.
+//
+// Errors: INVALID_PATCH with the reason; an error of r or w wrapped as it is, so that a client that went
+// away and a full disk are told from a bad patch; a key file that cannot be read.
+func (v *Verifier) Verify(ctx context.Context, r io.Reader, w io.Writer) (Signed, error) {
+	keys, err := LoadKeyring(v.o.KeyDir)
+	if err != nil {
+		return Signed{}, err
+	}
+	allowed, err := LoadAllowList(v.o.AllowFile)
+	if err != nil {
+		return Signed{}, err
+	}
+	src := newSource(ctx, r)
+	defer src.hash.stop()
+	in := bufio.NewReaderSize(src, readAhead)
+	signer, err := verify(in, w, keys, allowed, v.o.Now())
+	if err != nil {
+		return Signed{}, wire(err)
+	}
+	s := Signed{Signer: signer, SHA256: hex.EncodeToString(src.hash.sums()[0]), Size: src.size}
+	if signer == AllowListed {
+		return s, v.checkAllowed(s, allowed)
+	}
+	return s, nil
+}
+
+// verify tells the kinds of file apart by their first bytes.
+func verify(in *bufio.Reader, w io.Writer, keys *Keyring, allowed AllowList, now time.Time) (string, error) {
+	first, err := in.Peek(len(armorBegin))
+	if e, ok := errors.AsType[*readError](err); ok {
+		return "", e
+	}
+	if len(first) == 0 {
+		return "", refusal("the file is empty")
+	}
+	m := &message{keys: keys, now: now, w: w}
+	switch {
+	case first[0]&0x80 != 0: // the first bit of every OpenPGP packet
+		return m.read(in)
+	case bytes.Equal(first, []byte(armorBegin)):
+		return m.readArmored(in)
+	case bytes.HasPrefix(first, []byte("-----BEGIN PGP SIGNED")):
+		return "", refusal("the file has a cleartext signature, which patches cannot have; sign it with gpg --sign")
+	case bytes.HasPrefix(first, []byte("-----BEGIN PGP SIGNATURE")):
+		return "", refusal("the file is a signature without the patch; sign the patch with gpg --sign")
+	case len(allowed) == 0:
+		return "", refusal("the file is not signed")
+	}
+	// A program that is not signed. Signed messages never come here: they are no programs, so the bytes of
+	// the file are written as they come, and need not be kept aside for a second look.
+	_, err = io.CopyBuffer(struct{ io.Writer }{writeErrors{w}}, struct{ io.Reader }{in}, make([]byte, bufferSize))
+	return AllowListed, err
+}
+
+// checkAllowed decides about an unsigned program once its hash is known.
+func (v *Verifier) checkAllowed(s Signed, allowed AllowList) error {
+	if !allowed[s.SHA256] {
+		return xenapi.ErrInvalidPatch("the file is not signed, and its SHA-256 " + s.SHA256 + " is not on the list of unsigned patches that are allowed")
+	}
+	v.o.Log.Warn("UNSIGNED PATCH ACCEPTED: its SHA-256 is on the list of unsigned patches", "sha256", s.SHA256, "bytes", s.Size, "list", v.o.AllowFile)
+	return nil
+}
+
+// wire makes INVALID_PATCH of a refusal and leaves every other error as it is.
+func wire(err error) error {
+	if why, ok := errors.AsType[refusal](err); ok {
+		return xenapi.ErrInvalidPatch(string(why))
+	}
+	return err
+}
+
+// readError is an error of the reader that a patch comes from; it is never the patch's fault.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return "read patch: " + e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
+
+// sourceOr gives err when the patch's reader is to blame for it, else the refusal.
+func sourceOr(err error, otherwise error) error {
+	if e, ok := errors.AsType[*readError](err); ok {
+		return e
+	}
+	return otherwise
+}
+
+// writeErrors says of an error that it came from writing the program.
+type writeErrors struct{ w io.Writer }
+
+func (w writeErrors) Write(p []byte) (int, error) {
+	n, err := w.w.Write(p)
+	if err != nil {
+		return n, fmt.Errorf("write program: %w", err)
+	}
+	return n, nil
+}
+
+// source is the file's stream; everything that is read of it is hashed beside the reading.
+type source struct {
+	ctx  context.Context // of the Verify that the source lives for
+	r    io.Reader
+	hash *background
+	rest []byte // of the last buffer
+	size int64
+}
+
+func newSource(ctx context.Context, r io.Reader) *source {
+	return &source{ctx: ctx, r: r, hash: newBackground(sha256.New())}
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	if len(s.rest) == 0 {
+		if err := s.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+// fill reads the next buffer. The goroutine that calls reads from r itself, so nothing touches r once
+// Verify has returned.
+func (s *source) fill() error {
+	buf := s.hash.buffer()
+	for {
+		if err := context.Cause(s.ctx); err != nil {
+			return &readError{err}
+		}
+		n, err := s.r.Read(buf)
+		s.rest, s.size = buf[:n], s.size+int64(n)
+		switch {
+		case n > 0: // an error that comes with bytes comes again without them
+			s.hash.add(s.rest)
+			return nil
+		case err == io.EOF:
+			return io.EOF
+		case err != nil:
+			return &readError{err}
+		}
+	}
+}
