@@ -27,11 +27,11 @@ func (s *Service) Collect(ctx context.Context, now time.Time) error {
 			switch {
 			case rec.Status != xenapi.TaskStatusPending:
 				ended = append(ended, endedTask{ref, rec.Finished})
-			case rec.ByClient && now.Sub(rec.Created) > keepPending && !s.runs(ref):
+			case rec.ByClient && now.Sub(rec.Created) > keepPending && s.abandoned(tx, ref, rec):
 				ended = append(ended, endedTask{ref, rec.Created.Add(-keepPending)})
 			}
 		}
-		slices.SortFunc(ended, func(a, b endedTask) int { return cmp.Compare(a.at.UnixNano(), b.at.UnixNano()) })
+		slices.SortFunc(ended, func(a, b endedTask) int { return cmp.Or(a.at.Compare(b.at), cmp.Compare(a.ref, b.ref)) })
 		for _, e := range ended {
 			if now.Sub(e.at) <= keepEnded && total <= keepRows {
 				break
@@ -43,6 +43,16 @@ func (s *Service) Collect(ctx context.Context, now time.Time) error {
 		}
 		return nil
 	})
+}
+
+// abandoned reports whether nobody runs a pending task. Only the host that it is on knows, while there
+// is that host.
+func (s *Service) abandoned(tx *db.Tx, ref xenapi.Ref[xenapi.Task], rec xenapi.Task) bool {
+	if rec.ResidentOn == s.host {
+		return !s.runs(ref)
+	}
+	_, exists := db.Lookup(tx, rec.ResidentOn)
+	return !exists
 }
 
 type endedTask struct {

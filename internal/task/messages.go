@@ -16,7 +16,8 @@ func (s *Service) Cancel(ctx context.Context, ref, by xenapi.Ref[xenapi.Task]) e
 			if rec.Status != xenapi.TaskStatusPending {
 				return xenapi.ErrOperationNotAllowed("the task has ended: " + string(rec.Status))
 			}
-			if !rec.ByClient && len(rec.AllowedOperations) == 0 {
+			// A client's own task allows nothing either, until there is work for it.
+			if len(rec.AllowedOperations) == 0 && (!rec.ByClient || s.runs(ref)) {
 				return xenapi.ErrOperationNotAllowed("the task is in a step that is not interrupted")
 			}
 			rec.CancelRequested = true

@@ -109,10 +109,8 @@ func (s *Service) WatchCancels(ctx context.Context) error {
 	return s.db.Wait(ctx, func(tx *db.Tx) (bool, error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		for ref, t := range s.running {
-			if rec, ok := db.Lookup(tx, ref); ok && rec.CancelRequested {
-				t.cancel(xenapi.ErrTaskCancelled(ref))
-			}
+		for _, t := range s.running {
+			t.notice(tx)
 		}
 		return false, nil
 	})
@@ -185,10 +183,13 @@ func (s *Service) forget(ctx context.Context, ref xenapi.Ref[xenapi.Task]) error
 	return s.db.Update(ctx, func(tx *db.Tx) error { return db.Delete(tx, ref) })
 }
 
+// enter makes a task one that can be cancelled. A request may have come before: the ref was known since
+// the row was written.
 func (s *Service) enter(t *Task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.running[t.ref] = t
+	_ = s.db.View(func(tx *db.Tx) error { t.notice(tx); return nil })
 }
 
 func (s *Service) leave(t *Task) {

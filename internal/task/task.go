@@ -17,6 +17,9 @@ const progressInterval = 500 * time.Millisecond
 // a client that went away does not leave its task pending.
 const finishTimeout = 30 * time.Second
 
+// finishPause lies between two attempts to write that a task has ended.
+const finishPause = 500 * time.Millisecond
+
 // Func is the work of a task. Its context is cancelled, with cause TASK_CANCELLED, when somebody cancels
 // the task. The value it returns becomes the task's result, written as Spec.Encode says.
 type Func func(ctx context.Context, t *Task) (any, error)
@@ -66,7 +69,7 @@ func (t *Task) Progress(ctx context.Context, fraction float64) {
 	_ = t.service.db.Update(ctx, func(tx *db.Tx) error {
 		return db.Change(tx, t.ref, func(rec *xenapi.Task) error {
 			if rec.Status == xenapi.TaskStatusPending {
-				rec.Progress = fraction
+				rec.Progress = max(rec.Progress, fraction)
 			}
 			return nil
 		})
@@ -94,6 +97,14 @@ func (t *Task) Shield(tx *db.Tx) error {
 		rec.AllowedOperations = nil
 		return nil
 	})
+}
+
+// notice passes a request to cancel the task on to its work, unless that is in a step that must not be torn.
+func (t *Task) notice(tx *db.Tx) {
+	rec, ok := db.Lookup(tx, t.ref)
+	if ok && rec.CancelRequested && len(rec.AllowedOperations) > 0 {
+		t.cancel(xenapi.ErrTaskCancelled(t.ref))
+	}
 }
 
 // Succeed ends the task in a transaction of the work itself, so that the task says success exactly when
@@ -137,15 +148,35 @@ func (t *Task) run(ctx context.Context, work Func) (any, error) {
 func (t *Task) record(ctx context.Context, result any, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
-	dberr := t.service.db.Update(ctx, func(tx *db.Tx) error {
+	dberr := t.insist(ctx, func(tx *db.Tx) error {
 		if domain, ok := errors.AsType[*xenapi.Error](err); ok {
 			return t.fail(tx, domain)
 		}
 		return t.Succeed(tx, result)
 	})
-	if err == nil && dberr != nil {
+	switch {
+	case dberr == nil:
+		return err
+	case err == nil:
 		// The work is done, but nobody can be told so: not a success.
 		return t.service.classify(ctx, t.ref, dberr)
 	}
+	t.service.log.Error("end of a task not recorded; the next start ends it as cancelled", "task", t.ref, "error", dberr)
 	return err
+}
+
+// insist repeats a transaction that the database refuses until ctx ends: without it somebody would wait
+// for the task for ever.
+func (t *Task) insist(ctx context.Context, fn func(*db.Tx) error) error {
+	for {
+		err := t.service.db.Update(ctx, fn)
+		if err == nil || errors.Is(err, db.ErrClosed) || errors.Is(err, db.ErrRefused) {
+			return err
+		}
+		select {
+		case <-time.After(finishPause):
+		case <-ctx.Done():
+			return err
+		}
+	}
 }
