@@ -1,0 +1,82 @@
+package rpc
+
+import (
+	"context"
+	"time"
+)
+
+// Dispatcher runs one call. The result is any Go value that encode.go can write, nil for void. An error
+// that is not a *xenapi.Error is shown as INTERNAL_ERROR without its text.
+type Dispatcher interface {
+	Dispatch(ctx context.Context, method string, params []Value) (any, error)
+}
+
+// maxDepth bounds the nesting of values on the wire.
+const maxDepth = 64
+
+// Kind says what was written on the wire, which decides what a value may become: XenAPI takes a string
+// for an int, but no int for a string.
+type Kind uint8
+
+// The kinds. The zero Value is Nil.
+const (
+	Nil Kind = iota
+	String
+	Int
+	Double
+	Bool
+	Time
+	Array
+	Struct
+)
+
+var kindNames = [...]string{"nil", "string", "int", "double", "boolean", "dateTime", "array", "struct"}
+
+// String names the kind as XML-RPC does.
+func (k Kind) String() string { return kindNames[k] }
+
+// Value is a decoded value of the wire.
+type Value struct {
+	Kind    Kind
+	Text    string // of a String
+	Int     int64
+	Double  float64
+	Bool    bool
+	Time    time.Time // in UTC
+	Items   []Value   // of an Array
+	Members []Member  // of a Struct, in the order in which they were written
+}
+
+// Member is a named value of a Struct.
+type Member struct {
+	Name  string
+	Value Value
+}
+
+// I4 is an int that XML-RPC writes as <i4>; every other int goes out as untyped text.
+type I4 int64
+
+// timeLayout is how XenAPI writes times: no dashes, colons kept.
+const timeLayout = "20060102T15:04:05Z"
+
+// timeLayouts are what it reads; a time without a zone is UTC.
+var timeLayouts = []string{
+	"20060102T15:04:05Z07:00", "20060102T15:04:05", "20060102T15:04:05Z0700",
+	"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "20060102T150405Z07:00",
+}
+
+func parseTime(text string) (time.Time, bool) {
+	for _, layout := range timeLayouts {
+		if t, err := time.Parse(layout, text); err == nil {
+			return t.UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+func formatTime(t time.Time) string {
+	if t.IsZero() {
+		t = time.Unix(0, 0)
+	}
+	return t.UTC().Format(timeLayout)
+}
