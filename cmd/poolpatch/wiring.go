@@ -101,10 +101,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	if h.member, err = pool.Enter(ctx, h.db, h.identity); err != nil {
 		return nil, err
 	}
-	verifier, err := hotfix.NewVerifier(p.keys, p.unsigned, log)
-	if err != nil {
-		return nil, err
-	}
+	verifier := hotfix.NewVerifier(hotfix.Options{KeyDir: p.keys, AllowFile: p.unsigned, Log: log})
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})

@@ -39,36 +39,32 @@ func (v Verified) SignedSize() int64 { return v.signed.Size }
 // Errors: those of Verify. On any error nothing is left; a crash leaves a part of the program, which nothing
 // can execute and which goes with the directory. The program is not synced: it never outlives its mount.
 func (v *Verifier) Extract(ctx context.Context, r io.Reader, dir string) (Verified, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return Verified{}, fmt.Errorf("scratch space: %w", err)
-	}
-	defer root.Close()
-	if err := root.Remove(programName); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	path := filepath.Join(dir, programName)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Verified{}, fmt.Errorf("remove old program: %w", err)
 	}
-	f, err := root.OpenFile(programName, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o700)
+	f, err := CreateGrowing(path, 0o700)
 	if err != nil {
 		return Verified{}, fmt.Errorf("create program: %w", err)
 	}
-	signed, id, err := v.extract(ctx, r, f)
-	if err != nil {
-		return Verified{}, errors.Join(err, root.Remove(programName))
+	signed, err := v.Verify(ctx, r, f)
+	if err == nil {
+		err = f.Flush()
 	}
-	return Verified{signed: signed, path: filepath.Join(dir, programName), file: id}, nil
+	if err != nil {
+		return Verified{}, errors.Join(err, os.Remove(path))
+	}
+	// Only now, when nobody writes any more: the last write decided the times.
+	id, err := identify(path)
+	return Verified{signed: signed, path: path, file: id}, err
 }
 
-func (v *Verifier) extract(ctx context.Context, r io.Reader, f *os.File) (Signed, identity, error) {
-	signed, err := v.Verify(ctx, r, f)
-	if err != nil {
-		return Signed{}, identity{}, errors.Join(err, f.Close())
+// Remove removes the program, which cannot be executed any more.
+func (v Verified) Remove() error {
+	if err := os.Remove(v.path); err != nil {
+		return fmt.Errorf("remove program: %w", err)
 	}
-	if err := f.Close(); err != nil {
-		return Signed{}, identity{}, fmt.Errorf("write program: %w", err)
-	}
-	// By its own path, not through f: what the last write did to the times is known after the close.
-	id, err := identify(f.Name())
-	return signed, id, err
+	return nil
 }
 
 // identity is what changes when anybody replaces, writes or renames a file: nobody can set ctime.

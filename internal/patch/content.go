@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/hotfix"
@@ -55,9 +56,6 @@ type Candidate struct {
 
 // patchFile is the patch's name in the root of its VDI (M5).
 const patchFile = "patch"
-
-// scratchName is the directory beside it that programs are extracted into and run in.
-const scratchName = "scratch"
 
 // content is a patch laid out for running: verified, its program extracted.
 type content struct {
@@ -127,12 +125,7 @@ func (s *Service) openLegacy(ctx context.Context, t *task.Task, rec xenapi.PoolP
 }
 
 func writePatchFile(dir string, r io.Reader) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return fmt.Errorf("workspace: %w", err)
-	}
-	defer root.Close()
-	w, err := root.OpenFile(patchFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)
+	w, err := os.OpenFile(filepath.Join(dir, patchFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)
 	if err != nil {
 		return fmt.Errorf("patch file in its workspace: %w", err)
 	}

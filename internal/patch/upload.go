@@ -60,35 +60,34 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 
 // receive makes one pass over the stream: it goes into the file patch and at the same time through the
 // verification, which writes the program into the scratch directory. Then the program is asked what it
-// is. When receive returns, the file is on stable storage and the scratch directory empty.
-func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r io.Reader, length int64) (hotfix.Verified, hotfix.Info, error) {
-	file, err := createPatchFile(space.Dir())
+// is, and removed. When receive returns, the file is on stable storage. No file stays open between two
+// writes: the file system may have to grow.
+func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r io.Reader, length int64) (program hotfix.Verified, info hotfix.Info, err error) {
+	file, err := hotfix.CreateGrowing(filepath.Join(space.Dir(), patchFile), 0o440)
 	if err != nil {
-		return hotfix.Verified{}, hotfix.Info{}, err
+		return program, info, fmt.Errorf("patch file: %w", err)
 	}
-	defer file.Close()
 	scratch, err := makeScratch(space.Dir())
 	if err != nil {
-		return hotfix.Verified{}, hotfix.Info{}, err
+		return program, info, err
 	}
 	in := &intake{ctx: ctx, r: r, task: t, space: space, promised: length}
-	program, err := s.verifier.Extract(ctx, io.TeeReader(in, file), scratch)
+	program, err = s.verifier.Extract(ctx, io.TeeReader(in, file), scratch)
 	if err == nil {
 		err = in.complete()
 	}
 	if err != nil {
-		return hotfix.Verified{}, hotfix.Info{}, err
+		return program, info, err
 	}
 	s.step("upload-verified")
-	info, err := s.runInfo(ctx, content{program, scratch})
-	if err != nil {
-		return hotfix.Verified{}, hotfix.Info{}, err
+	if info, err = s.runInfo(ctx, content{program, scratch}); err != nil {
+		return program, info, err
 	}
-	if err := os.RemoveAll(scratch); err != nil {
-		return hotfix.Verified{}, hotfix.Info{}, fmt.Errorf("empty the scratch space: %w", err)
+	if err := program.Remove(); err != nil {
+		return program, info, err
 	}
 	if err := file.Sync(); err != nil {
-		return hotfix.Verified{}, hotfix.Info{}, fmt.Errorf("sync patch file: %w", err)
+		return program, info, fmt.Errorf("sync patch file: %w", err)
 	}
 	return program, info, nil
 }
@@ -129,18 +128,11 @@ func (in *intake) complete() error {
 	return nil
 }
 
-func createPatchFile(dir string) (*os.File, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, fmt.Errorf("workspace: %w", err)
-	}
-	defer root.Close()
-	return root.OpenFile(patchFile, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o440)
-}
-
+// makeScratch makes a directory for a program to be extracted into and run in. Each run has its own: what
+// one leaves is not in the way of the next, and is never removed file by file.
 func makeScratch(dir string) (string, error) {
-	scratch := filepath.Join(dir, scratchName)
-	if err := os.Mkdir(scratch, 0o700); err != nil {
+	scratch, err := os.MkdirTemp(dir, "scratch-")
+	if err != nil {
 		return "", fmt.Errorf("scratch space: %w", err)
 	}
 	return scratch, nil
