@@ -185,9 +185,14 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 	if now.Sub(rec.LastActive) < touchInterval {
 		return rec, nil
 	}
-	return rec, s.db.Update(ctx, func(tx *db.Tx) error {
-		return db.Change(tx, ref, func(rec *xenapi.Session) error { rec.LastActive = now; return nil })
+	err := s.db.Update(ctx, func(tx *db.Tx) (err error) {
+		if rec, ok = db.Lookup(tx, ref); !ok {
+			return xenapi.ErrSessionInvalid(ref.String()) // closed at this moment
+		}
+		rec.LastActive = now
+		return db.Put(tx, ref, rec)
 	})
+	return rec, err
 }
 
 // busy reports whether a session owns work that has not ended: such a session does not expire.

@@ -332,6 +332,11 @@ func TestSetters(t *testing.T) {
 	if rec, _ := n.row(ref); rec.Status != xenapi.TaskStatusFailure || rec.Finished.IsZero() {
 		t.Errorf("the status is %q, finished %v", rec.Status, rec.Finished)
 	}
+	before, _ := n.row(ref)
+	err = n.SetStatus(ctx, ref, xenapi.TaskStatusSuccess)
+	if rec, _ := n.row(ref); err != nil || !rec.Finished.Equal(before.Finished) {
+		t.Errorf("the end moved from %v to %v, %v", before.Finished, rec.Finished, err)
+	}
 	wantCode(t, n.SetResult(ctx, "OpaqueRef:gone", ""), xenapi.CodeHandleInvalid)
 }
 
@@ -351,7 +356,11 @@ func TestProgress(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			before, _ := n.row(task.Ref())
+			start = n.db.Revision()
 			task.Progress(ctx, 0.1)
+			if n.db.Revision() != start {
+				t.Error("progress that goes back was written")
+			}
 			if after, _ := n.row(task.Ref()); after.Progress != before.Progress || before.Progress != 0.48 {
 				t.Errorf("progress went from %v to %v", before.Progress, after.Progress)
 			}
@@ -363,21 +372,35 @@ func TestProgress(t *testing.T) {
 	})
 }
 
-// TestProgressOfAnEndedTask must not undo the end.
-func TestProgressOfAnEndedTask(t *testing.T) {
+// TestProgressOfAClientsTask starts from what the client has written, and stops when the client has ended it.
+func TestProgressOfAClientsTask(t *testing.T) {
 	t.Parallel()
-	n := join(t, memkv.New(), here)
-	_, err := n.Keep(t.Context(), task.Spec{}, func(ctx context.Context, task *task.Task) (any, error) {
-		err := n.db.Update(ctx, func(tx *db.Tx) error { return task.Succeed(tx, "") })
-		task.Progress(ctx, 0.5)
-		if rec, _ := n.row(task.Ref()); rec.Progress != 1 {
-			t.Errorf("an ended task has progress %v", rec.Progress)
+	synctest.Test(t, func(t *testing.T) {
+		n := join(t, memkv.New(), here)
+		ref, err := n.Create(t.Context(), task.Spec{})
+		if err := errors.Join(err, n.SetProgress(t.Context(), ref, 0.4)); err != nil {
+			t.Fatal(err)
 		}
-		return nil, err
+		_, err = n.Join(t.Context(), ref, task.Spec{}, func(ctx context.Context, task *task.Task) (any, error) {
+			want := func(want float64) {
+				if rec, _ := n.row(ref); rec.Progress != want {
+					t.Errorf("the progress is %v, want %v", rec.Progress, want)
+				}
+				time.Sleep(time.Second) // of the bubble's clock
+			}
+			task.Progress(ctx, 0.2)
+			want(0.4)
+			task.Progress(ctx, 0.5)
+			want(0.5)
+			err := n.SetStatus(ctx, ref, xenapi.TaskStatusFailure)
+			task.Progress(ctx, 0.6)
+			want(0.5)
+			return nil, err
+		})
+		if err != nil {
+			t.Error(err)
+		}
 	})
-	if err != nil {
-		t.Error(err)
-	}
 }
 
 // TestCollect ages rows and looks at which go.
@@ -478,33 +501,40 @@ func (f *injected) choose(_ int, _ []db.Guard, ops []db.Op) memkv.Fault {
 	return f.fault
 }
 
-// TestFaults fails, one after the other, each commit of a task that owns something and succeeds in its own
-// transaction, as lost before or after it was done. Whatever happens: the call says success only if the row does,
+// TestFaults fails, one after the other, each commit of a task that owns something, as lost before or after it was
+// done; the task succeeds in its own transaction or by returning. Whatever happens: the call says success only if the row does,
 // an ended task is ended, and after a recovery nothing is owned.
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []memkv.Fault{memkv.FailNotPersisted, memkv.FailButPersisted} {
-		for commit := 1; ; commit++ {
-			seen, reached := 0, false
-			name := fmt.Sprintf("fault %d of commit %d", fault, commit)
-			synctest.Test(t, func(t *testing.T) {
-				f := &injected{fault: fault, match: func(ops []db.Op) bool {
-					if touchesRows(ops) {
-						seen++
+		for _, itself := range []bool{false, true} {
+			for commit := 1; ; commit++ {
+				name := fmt.Sprintf("fault %d of commit %d, succeeds itself %t", fault, commit, itself)
+				if !faultOf(t, name, fault, commit, itself) {
+					if commit < 6 {
+						t.Errorf("%s: only %d commits were seen", name, commit-1)
 					}
-					reached = reached || seen == commit
-					return seen == commit
-				}}
-				faulted(t, name, memkv.New(memkv.WithFaults(f.choose)))
-			})
-			if !reached {
-				if commit < 5 {
-					t.Errorf("only %d commits were seen", commit-1)
+					break
 				}
-				break
 			}
 		}
 	}
+}
+
+// faultOf reports whether there was such a commit to fail.
+func faultOf(t *testing.T, name string, fault memkv.Fault, commit int, itself bool) (reached bool) {
+	synctest.Test(t, func(t *testing.T) {
+		seen := 0
+		f := &injected{fault: fault, match: func(ops []db.Op) bool {
+			if touchesRows(ops) {
+				seen++
+			}
+			reached = reached || seen == commit
+			return seen == commit
+		}}
+		faulted(t, name, memkv.New(memkv.WithFaults(f.choose)), itself)
+	})
+	return reached
 }
 
 // touchesRows tells commits of a service from those that the database makes for itself.
@@ -512,12 +542,12 @@ func touchesRows(ops []db.Op) bool {
 	return slices.ContainsFunc(ops, func(op db.Op) bool { return bytes.Contains([]byte(op.Key), []byte("/row/")) })
 }
 
-func faulted(t *testing.T, name string, store db.Store) {
+func faulted(t *testing.T, name string, store db.Store, itself bool) {
 	n := join(t, store, here)
 	ref := xenapi.Ref[xenapi.Task]("")
 	result, err := n.Keep(t.Context(), task.Spec{}, func(ctx context.Context, task *task.Task) (any, error) {
 		ref = task.Ref()
-		return "made", owning(ctx, n, task)
+		return "made", owning(ctx, n, task, itself)
 	})
 	rec, exists := n.row(ref)
 	switch {
@@ -542,8 +572,8 @@ func faulted(t *testing.T, name string, store db.Store) {
 	}
 }
 
-// owning makes a thing as a service does: owned first, then lasting together with the task's success.
-func owning(ctx context.Context, n node, tk *task.Task) error {
+// owning makes a thing as a service does: owned first, then lasting together with the task's success if it says so itself.
+func owning(ctx context.Context, n node, tk *task.Task, itself bool) error {
 	if err := n.db.Update(ctx, func(tx *db.Tx) error { return tk.Own(tx, "thing", "a", nil) }); err != nil {
 		return err
 	}
@@ -552,6 +582,9 @@ func owning(ctx context.Context, n node, tk *task.Task) error {
 		return err
 	}
 	return n.db.Update(ctx, func(tx *db.Tx) error {
+		if !itself {
+			return task.Disown(tx, "thing", "a")
+		}
 		return errors.Join(task.Disown(tx, "thing", "a"), tk.Succeed(tx, "made"))
 	})
 }
