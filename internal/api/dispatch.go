@@ -190,6 +190,8 @@ func (d dispatcher) run(ctx context.Context, m *method, name string, async bool,
 	if async {
 		return d.api.services.Tasks.Go(ctx, spec, work)
 	}
+	// A caller that goes away gives up its answer, not the work that was accepted.
+	ctx = context.WithoutCancel(ctx)
 	return d.api.services.Tasks.Do(ctx, spec, work)
 }
 

@@ -131,6 +131,8 @@ func setFailure(rec *xenapi.Task, err *xenapi.Error) {
 
 // run does the work and records how it ended. The error it returns is a domain error.
 func (t *Task) run(ctx context.Context, work Func) (any, error) {
+	t.service.work.Add(1)
+	defer t.service.work.Done()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t.cancel = cancel
