@@ -3,11 +3,11 @@ package hotfix
 import (
 	"bufio"
 	"compress/bzip2"
-	"compress/flate"
-	"compress/zlib"
 	"crypto"
 	"encoding/binary"
 	"errors"
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zlib"
 	"hash"
 	"io"
 	"slices"
