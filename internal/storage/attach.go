@@ -26,7 +26,7 @@ type Attachment struct {
 }
 
 // Attach opens a VDI for the task. Several tasks may read a VDI at once; one that writes is alone.
-// Attaching for writing makes the recorded content digest void. Errors: VDI_IN_USE, VDI_READONLY,
+// Attaching for writing makes the recorded content digest void. It waits while an operation changes the VDI. Errors: VDI_IN_USE, VDI_READONLY,
 // VDI_MISSING, SR_HAS_NO_PBDS.
 func (s *Service) Attach(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], mode Mode) (*Attachment, error) {
 	rec, sr, err := s.vdiOnSR(ref)
@@ -34,7 +34,7 @@ func (s *Service) Attach(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 		return nil, err
 	}
 	a := &Attachment{VDI: ref, Mode: mode, service: s, object: rec.UUID + " " + t.Ref().String()}
-	if err := s.update(ctx, func(tx *db.Tx) error { return a.claim(tx, t, ref) }); err != nil {
+	if err := s.patiently(ctx, func(tx *db.Tx) error { return a.claim(tx, t, ref) }); err != nil {
 		return nil, err
 	}
 	// A crash from here on leaves only the row: files, loop devices and mounts go with the process.
@@ -57,6 +57,7 @@ func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) 
 			return xenapi.ErrVDIInUse(ref, "attach")
 		}
 	}
+	dropDead(tx, vdi.CurrentOperations)
 	for by, op := range vdi.CurrentOperations {
 		if by != t.Ref().String() && !(a.Mode == ReadOnly && shareable(op, op)) {
 			return xenapi.ErrOtherOperationInProgress("VDI", ref.String(), string(op))

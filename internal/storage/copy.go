@@ -12,13 +12,12 @@ import (
 	"poolpatch/xenapi"
 )
 
-// CopyVDI copies a VDI to an SR, or into an existing VDI when into is not null; base, when not null, is
-// a VDI that into already has the content of, so that only what differs is written. Progress shows on
-// the task; the source may be read by others meanwhile. Errors: VDI_READONLY, VDI_TOO_SMALL, SR_FULL,
+// CopyVDI copies a VDI to an SR, or into an existing VDI when into is not null. Progress shows on the
+// task; the source may be read by others meanwhile. Errors: VDI_READONLY, VDI_TOO_SMALL, SR_FULL,
 // VDI_IN_USE, SR_HAS_NO_PBDS, TASK_CANCELLED.
 func (s *Service) CopyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], into xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
 	if !into.IsNull() {
-		return into, s.copyInto(ctx, t, ref, into)
+		return into, s.copyInto(ctx, t, ref, into, false)
 	}
 	copied, err := s.CopyTemporary(ctx, t, ref, sr, nil)
 	return s.keepOrDiscard(ctx, t, copied, err)
@@ -39,20 +38,21 @@ func (s *Service) CopyTemporary(ctx context.Context, t *task.Task, ref xenapi.Re
 	if err != nil {
 		return "", err
 	}
-	if err := s.copyInto(ctx, t, ref, copied); err != nil {
+	if err := s.copyInto(ctx, t, ref, copied, true); err != nil {
 		s.Discard(ctx, t, copied)
 		return "", err
 	}
 	return copied, nil
 }
 
-// copyInto copies content. The source is marked with the operation copy, so it cannot go meanwhile.
-func (s *Service) copyInto(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI]) error {
+// copyInto copies content; a fresh destination holds zeroes. The source is marked with the operation copy,
+// so it cannot go meanwhile.
+func (s *Service) copyInto(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI], fresh bool) error {
 	l := lock{vdi: from, vdiOp: xenapi.VDIOperationCopy}
 	if err := s.acquire(ctx, t, l, func(tx *db.Tx) error { return fits(tx, from, into) }); err != nil {
 		return err
 	}
-	err := s.copyContent(ctx, t, from, into)
+	err := s.copyContent(ctx, t, from, into, fresh)
 	if rerr := s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }); err == nil {
 		err = rerr
 	}
@@ -76,7 +76,7 @@ func fits(tx *db.Tx, from, into xenapi.Ref[xenapi.VDI]) error {
 	return nil
 }
 
-func (s *Service) copyContent(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI]) error {
+func (s *Service) copyContent(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI], fresh bool) error {
 	src, err := s.Attach(ctx, t, from, ReadOnly)
 	if err != nil {
 		return err
@@ -89,14 +89,11 @@ func (s *Service) copyContent(ctx context.Context, t *task.Task, from, into xena
 	defer dst.Detach(ctx)
 
 	var rec, target xenapi.VDI
-	var fresh bool
 	err = s.view(func(tx *db.Tx) (err error) {
 		if rec, err = db.Get(tx, from); err != nil {
 			return err
 		}
 		target, err = db.Get(tx, into)
-		// An image that belongs to this task was made for it a moment ago: it holds zeroes.
-		_, fresh = task.Owner(tx, kindVDI, target.UUID)
 		return err
 	})
 	if err != nil {

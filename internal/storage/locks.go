@@ -21,20 +21,28 @@ type lock struct {
 	vdiOp xenapi.VDIOperation
 }
 
+// A mark counts only while its task is pending: one that could not be taken away holds nobody up for longer.
+
 // acquire marks the objects of l as used by t, waiting while another operation has them, and runs check
 // in the transaction that marks: what check found holds until release. An error of check, other than
 // OTHER_OPERATION_IN_PROGRESS, ends the wait.
 func (s *Service) acquire(ctx context.Context, t *task.Task, l lock, check func(*db.Tx) error) error {
+	return s.patiently(ctx, func(tx *db.Tx) error {
+		if err := l.mark(tx, t.Ref()); err != nil {
+			return err
+		}
+		return check(tx)
+	})
+}
+
+// patiently is one transaction that is tried again after each change of the database as long as it meets
+// OTHER_OPERATION_IN_PROGRESS.
+func (s *Service) patiently(ctx context.Context, fn func(*db.Tx) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, lockTimeout, context.DeadlineExceeded)
 	defer cancel()
 	for {
 		seen := s.db.Revision()
-		err := s.db.Update(ctx, func(tx *db.Tx) error {
-			if err := l.mark(tx, t.Ref()); err != nil {
-				return err
-			}
-			return check(tx)
-		})
+		err := s.db.Update(ctx, fn)
 		if xenapi.CodeOf(err) != xenapi.CodeOtherOperationInProgress {
 			return err
 		}
@@ -64,6 +72,7 @@ func (s *Service) release(tx *db.Tx, t *task.Task, l lock) error {
 func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
 	if l.srOp != "" {
 		if err := db.Change(tx, l.sr, func(sr *xenapi.SR) error {
+			dropDead(tx, sr.CurrentOperations)
 			return enter(&sr.CurrentOperations, t, l.srOp, "SR", l.sr.String(), nil)
 		}); err != nil {
 			return err
@@ -73,6 +82,7 @@ func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
 		return nil
 	}
 	return db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error {
+		dropDead(tx, vdi.CurrentOperations)
 		return enter(&vdi.CurrentOperations, t, l.vdiOp, "VDI", l.vdi.String(), shareable)
 	})
 }
@@ -124,11 +134,15 @@ func (s *Service) forgetOperations(ctx context.Context) error {
 func dropDead[Op any](tx *db.Tx, ops map[string]Op) bool {
 	dropped := false
 	for key := range ops {
-		rec, ok := db.Lookup(tx, xenapi.Ref[xenapi.Task](key))
-		if !ok || rec.Status != xenapi.TaskStatusPending {
+		if !pending(tx, xenapi.Ref[xenapi.Task](key)) {
 			delete(ops, key)
 			dropped = true
 		}
 	}
 	return dropped
+}
+
+func pending(tx *db.Tx, ref xenapi.Ref[xenapi.Task]) bool {
+	rec, ok := db.Lookup(tx, ref)
+	return ok && rec.Status == xenapi.TaskStatusPending
 }

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"poolpatch/internal/db"
@@ -57,11 +58,16 @@ func (s *Service) PlugPBD(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 	if err := s.mine(pbd); err != nil {
 		return err
 	}
-	if _, err := s.open(pbd.SR); err == nil {
+	if _, err := s.open(pbd.SR); err == nil && pbd.CurrentlyAttached {
 		return nil
 	}
 	l.sr = pbd.SR
-	if err := s.acquire(ctx, t, l, func(tx *db.Tx) error { return sharable(tx, pbd) }); err != nil {
+	if err := s.acquire(ctx, t, l, func(tx *db.Tx) (err error) {
+		if pbd, err = db.Get(tx, ref); err != nil {
+			return err
+		}
+		return sharable(tx, pbd)
+	}); err != nil {
 		return err
 	}
 	attached := s.attach(ctx, pbd)
@@ -73,10 +79,11 @@ func (s *Service) PlugPBD(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 		}
 		return s.release(tx, t, l)
 	})
-	if attached != nil {
-		return attached
+	if err != nil && attached == nil && !pbd.CurrentlyAttached {
+		// What the database does not know must not be usable.
+		err = errors.Join(err, s.detach(context.WithoutCancel(ctx), pbd.SR))
 	}
-	return err
+	return errOr(attached, err)
 }
 
 // mine refuses a PBD of another host: its storage is not reachable from here.
@@ -104,8 +111,11 @@ func setPlugged(tx *db.Tx, ref xenapi.Ref[xenapi.PBD], plugged bool) error {
 	return db.Change(tx, ref, func(pbd *xenapi.PBD) error { pbd.CurrentlyAttached = plugged; return nil })
 }
 
-// attach asks the driver for the SR and keeps it.
+// attach asks the driver for the SR and keeps it; one that is attached stays as it is.
 func (s *Service) attach(ctx context.Context, pbd xenapi.PBD) error {
+	if _, err := s.open(pbd.SR); err == nil {
+		return nil
+	}
 	var rec xenapi.SR
 	if err := s.view(func(tx *db.Tx) (err error) { rec, err = db.Get(tx, pbd.SR); return err }); err != nil {
 		return err
@@ -153,10 +163,7 @@ func (s *Service) UnplugPBD(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		}
 		return s.release(tx, t, l)
 	})
-	if detached != nil {
-		return detached
-	}
-	return err
+	return errOr(detached, err)
 }
 
 // unused refuses while a VDI of the SR is attached on the PBD's host or belongs to a task there.

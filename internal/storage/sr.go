@@ -40,11 +40,14 @@ func (s *Service) CreateSR(ctx context.Context, t *task.Task, n NewSR) (xenapi.R
 	if err == nil {
 		err = s.PlugPBD(ctx, t, pbd)
 	}
+	if err == nil {
+		err = s.refresh(ctx, sr)
+	}
 	if err != nil {
 		s.dropSR(ctx, sr)
 		return "", err
 	}
-	return sr, s.refresh(ctx, sr)
+	return sr, nil
 }
 
 func (s *Service) createOnDriver(ctx context.Context, ref xenapi.Ref[xenapi.SR], pbdRef xenapi.Ref[xenapi.PBD]) error {
@@ -130,10 +133,15 @@ func deleteSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
 	return db.Delete(tx, ref)
 }
 
-// dropSR removes the records of an SR whose creation failed.
+// dropSR removes an SR whose creation failed as far as it got attached, and its records.
 func (s *Service) dropSR(ctx context.Context, ref xenapi.Ref[xenapi.SR]) {
-	if err := s.detach(ctx, ref); err != nil {
-		s.log.Error("SR of a failed creation still attached until the next start", "sr", ref, "error", err)
+	dctx, cancel := cleanup(ctx)
+	defer cancel()
+	if sr, err := s.open(ref); err == nil {
+		if err := sr.Wipe(dctx); err != nil {
+			s.log.Error("SR of a failed creation not wiped", "sr", ref, "error", errors.Join(err, sr.Detach(dctx)))
+		}
+		s.setAttached(ref, nil)
 	}
 	if err := s.update(ctx, func(tx *db.Tx) error { return deleteSR(tx, ref) }); err != nil {
 		s.log.Error("records of a failed SR.create not removed; forget the SR", "sr", ref, "error", err)
@@ -283,7 +291,16 @@ func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.V
 	if row.IsNull() {
 		return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(sr, img))
 	}
-	return db.Change(tx, row, func(vdi *xenapi.VDI) error { adopt(vdi, img); return nil })
+	return db.Change(tx, row, func(vdi *xenapi.VDI) error {
+		// The row knows who has attached the VDI to write since; the SR does not.
+		digest := vdi.Digest
+		if vdi.VirtualSize != img.Size {
+			digest = ""
+		}
+		adopt(vdi, img)
+		vdi.Digest = digest
+		return nil
+	})
 }
 
 // UpdateSR refreshes the sizes alone.

@@ -92,7 +92,17 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 	return ref, nil
 }
 
-// abandon removes an image that has no row, and its belonging. What it cannot remove stays recorded for
+// dropVDI removes the records of an image that is gone: its belonging, and its row if it has got one.
+func dropVDI(tx *db.Tx, uuid string) error {
+	if ref, err := db.ByUUID[xenapi.VDI](tx, uuid); err == nil {
+		if err := db.Delete(tx, ref); err != nil {
+			return err
+		}
+	}
+	return task.Disown(tx, kindVDI, uuid)
+}
+
+// abandon removes an image whose row could not be written, and its belonging. What it cannot remove stays recorded for
 // the next start.
 func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenapi.SR], uuid string, l lock) {
 	ctx, cancel := cleanup(ctx)
@@ -103,7 +113,7 @@ func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenap
 	}
 	err := s.update(ctx, func(tx *db.Tx) error {
 		if removed == nil {
-			if err := task.Disown(tx, kindVDI, uuid); err != nil {
+			if err := dropVDI(tx, uuid); err != nil {
 				return err
 			}
 		}
@@ -151,7 +161,11 @@ func (s *Service) DestroyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 		return xenapi.ErrSROperationNotSupported(rec.SR)
 	}
 	l := lock{rec.SR, xenapi.StorageOperationVDIDestroy, ref, xenapi.VDIOperationDestroy}
-	err = s.acquire(ctx, t, l, func(tx *db.Tx) error { return s.doom(tx, t, ref) })
+	temporary := false
+	err = s.acquire(ctx, t, l, func(tx *db.Tx) (err error) {
+		temporary, err = s.doom(tx, t, ref)
+		return err
+	})
 	if err != nil {
 		return err
 	}
@@ -159,50 +173,69 @@ func (s *Service) DestroyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 	dctx, cancel := cleanup(ctx)
 	defer cancel()
 	if err := sr.Destroy(dctx, rec.Location); err != nil {
-		return s.spare(dctx, t, rec.UUID, l, err)
+		return s.spare(dctx, t, rec, l, temporary, err)
 	}
+	return s.bury(ctx, t, rec.UUID, l)
+}
+
+// bury records that a VDI is gone.
+func (s *Service) bury(ctx context.Context, t *task.Task, uuid string, l lock) error {
 	return s.update(ctx, func(tx *db.Tx) error {
-		if err := db.Delete(tx, ref); err != nil {
-			return err
-		}
-		if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+		if err := dropVDI(tx, uuid); err != nil {
 			return err
 		}
 		return s.release(tx, t, l)
 	})
 }
 
-// doom checks that a VDI may go and makes it the task's.
-func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
+// doom checks that a VDI may go and makes it the task's. What an ended task left may go too.
+func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (temporary bool, err error) {
 	rec, err := db.Get(tx, ref)
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case !rec.Managed:
-		return xenapi.ErrVDINotManaged(ref)
+		return false, xenapi.ErrVDINotManaged(ref)
 	case len(attachments(tx, rec.UUID)) > 0:
-		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
+		return false, xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
 	}
 	owner, owned := task.Owner(tx, kindVDI, rec.UUID)
 	switch {
 	case !owned:
-		return t.Own(tx, kindVDI, rec.UUID, map[string]string{"SR": rec.SR.String()})
-	case owner.Task != t.Ref():
-		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
+		return false, t.Own(tx, kindVDI, rec.UUID, map[string]string{"SR": rec.SR.String()})
+	case owner.Task == t.Ref():
+		return true, nil
+	case pending(tx, owner.Task):
+		return false, xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
 	}
-	return nil
+	if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+		return false, err
+	}
+	return true, t.Own(tx, kindVDI, rec.UUID, owner.Detail)
 }
 
-// spare gives a VDI that could not be destroyed back to its row.
-func (s *Service) spare(ctx context.Context, t *task.Task, uuid string, l lock, cause error) error {
-	err := s.update(ctx, func(tx *db.Tx) error {
-		if err := task.Disown(tx, kindVDI, uuid); err != nil {
-			return err
+// spare settles a destruction that the driver has failed. A lasting VDI whose image is whole is given back
+// to its row, and one whose image is gone all the same is buried. Anything else stays the task's: another
+// call or the next start destroys it.
+func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock, temporary bool, cause error) error {
+	sr, err := s.open(rec.SR)
+	if err != nil {
+		return cause
+	}
+	img, there, err := find(ctx, sr, func(img Image) bool { return img.Location == rec.Location })
+	if err == nil && !there {
+		return s.bury(ctx, t, rec.UUID, l)
+	}
+	err = s.update(ctx, func(tx *db.Tx) error {
+		if err == nil && !img.Incomplete && !temporary {
+			if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+				return err
+			}
 		}
 		return s.release(tx, t, l)
 	})
 	if err != nil {
-		s.log.Error("failed destruction not recorded; the next start finishes it", "vdi", uuid, "error", err)
+		s.log.Error("failed destruction not recorded; the next start finishes it", "vdi", rec.UUID, "error", err)
 	}
 	return cause
 }
@@ -217,7 +250,7 @@ func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 	}
 }
 
-// ForgetVDI removes a VDI's row and leaves its content.
+// ForgetVDI removes a VDI's row and leaves its content. Errors: VDI_IN_USE while it is attached or a task's.
 func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
 	l := lock{vdi: ref, vdiOp: xenapi.VDIOperationForget}
 	return s.acquire(ctx, t, l, func(tx *db.Tx) error {
@@ -226,6 +259,9 @@ func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 			return err
 		}
 		if len(attachments(tx, rec.UUID)) > 0 {
+			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
+		}
+		if _, owned := task.Owner(tx, kindVDI, rec.UUID); owned {
 			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
 		}
 		return db.Delete(tx, ref)
@@ -370,14 +406,7 @@ func (s *Service) undoVDI(ctx context.Context, b task.Belonging) error {
 		return err
 	}
 	s.log.Info("removed a VDI that an unfinished task left", "vdi", b.Object)
-	return s.update(ctx, func(tx *db.Tx) error {
-		if ref, err := db.ByUUID[xenapi.VDI](tx, b.Object); err == nil {
-			if err := db.Delete(tx, ref); err != nil {
-				return err
-			}
-		}
-		return task.Disown(tx, kindVDI, b.Object)
-	})
+	return s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, b.Object) })
 }
 
 // removeImage destroys the image with a UUID, wherever its SR has it.
