@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"fmt"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
@@ -19,7 +20,8 @@ var (
 
 // Decode assigns the value to what dst points at: string kinds (references and enums too), bool, int64,
 // float64, time.Time, slices, maps with string or int keys, record structs, or Value itself. What XenAPI
-// does not accept is an error that names what was expected and what was found.
+// does not accept is an error that names what was expected and what was found; a string that is not UTF-8
+// is INVALID_VALUE. After an error dst may hold a part of the value.
 func (v Value) Decode(dst any) error { return v.assign(reflect.ValueOf(dst).Elem()) }
 
 // DecodeRecord assigns a struct to a record and tells which fields it had. Members that the record does
@@ -120,14 +122,20 @@ func (v Value) assignFloat(dst reflect.Value) error {
 		dst.SetFloat(float64(v.Int))
 		return nil
 	case String:
-		f, err := strconv.ParseFloat(v.Text, 64)
-		if err != nil {
+		f, ok := parseFloat(v.Text)
+		if !ok {
 			return fmt.Errorf("expected double, found the string %q", v.Text)
 		}
 		dst.SetFloat(f)
 		return nil
 	}
 	return v.mismatch("double")
+}
+
+// parseFloat refuses what is no number or infinite: no parameter can mean it.
+func parseFloat(text string) (float64, bool) {
+	f, err := strconv.ParseFloat(text, 64)
+	return f, err == nil && !math.IsNaN(f) && !math.IsInf(f, 0)
 }
 
 // assignTime makes the epoch, which says "never", the zero time.

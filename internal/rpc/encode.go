@@ -1,8 +1,10 @@
 package rpc
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strconv"
@@ -15,7 +17,7 @@ import (
 type writer interface {
 	text(s string)
 	integer(n int64)
-	i4(n int64)
+	i4(n int64) // <i4>, or <i8> when it needs one
 	float(f float64)
 	boolean(b bool)
 	datetime(t time.Time)
@@ -30,9 +32,42 @@ type writer interface {
 	endStruct()
 }
 
+var (
+	i4Type     = reflect.TypeFor[I4]()
+	stringsMap = reflect.TypeFor[map[string]string]()
+)
+
+// buffers are lent to writers, so that a large reply does not grow its buffer step by step each time.
+var buffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// toXML gives what fill wrote.
+func toXML(fill func(w *xmlWriter)) []byte {
+	lent := buffers.Get().(*[]byte)
+	w := &xmlWriter{(*lent)[:0]}
+	fill(w)
+	return giveBack(lent, w.b)
+}
+
+// toJSON gives what fill wrote.
+func toJSON(fill func(w *jsonWriter)) []byte {
+	lent := buffers.Get().(*[]byte)
+	w := &jsonWriter{(*lent)[:0]}
+	fill(w)
+	return giveBack(lent, w.b)
+}
+
+// giveBack returns a buffer with what was written in it, which is copied out.
+func giveBack(lent *[]byte, written []byte) []byte {
+	out := bytes.Clone(written)
+	*lent = written
+	buffers.Put(lent)
+	return out
+}
+
 // encode writes any Go value: string kinds, bool, ints, floats, time.Time, slices, maps, records, Values.
 // nil is void. Nil slices and maps are empty ones. Map keys are sorted, record fields stand in the order
-// of the struct, and internal columns are left out.
+// of the struct, and internal columns are left out. It panics on a Go type that has no place on the wire
+// (a channel, a func): that is a defect of the program, and no input leads there.
 func encode(w writer, v any) {
 	if v == nil {
 		w.void()
@@ -41,24 +76,19 @@ func encode(w writer, v any) {
 	encodeValue(w, reflect.ValueOf(v))
 }
 
+// encodeValue looks at the kind before it asks for an interface, because most values are plain strings and
+// making the interface allocates.
 func encodeValue(w writer, v reflect.Value) {
-	switch x := v.Interface().(type) {
-	case Value:
-		encodeWire(w, x)
-		return
-	case time.Time:
-		w.datetime(x)
-		return
-	case I4:
-		w.i4(int64(x))
-		return
-	}
 	switch v.Kind() {
 	case reflect.String:
 		w.text(textOf(v))
 	case reflect.Bool:
 		w.boolean(v.Bool())
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		if v.Type() == i4Type {
+			w.i4(v.Int())
+			return
+		}
 		w.integer(v.Int())
 	case reflect.Float32, reflect.Float64:
 		w.float(v.Float())
@@ -67,7 +97,7 @@ func encodeValue(w writer, v reflect.Value) {
 	case reflect.Map:
 		encodeMap(w, v)
 	case reflect.Struct:
-		encodeRecord(w, v)
+		encodeStruct(w, v)
 	case reflect.Pointer, reflect.Interface:
 		if v.IsNil() {
 			w.null()
@@ -79,14 +109,26 @@ func encodeValue(w writer, v reflect.Value) {
 	}
 }
 
+func encodeStruct(w writer, v reflect.Value) {
+	switch v.Type() {
+	case valueType:
+		encodeWire(w, v.Interface().(Value))
+	case timeType:
+		w.datetime(v.Interface().(time.Time))
+	default:
+		encodeRecord(w, v)
+	}
+}
+
 // textOf is a string kind as it goes out: the null reference has a spelling of its own.
 func textOf(v reflect.Value) string {
-	if v.String() == "" {
+	text := v.String()
+	if text == "" && v.Type().PkgPath() != "" {
 		if s, ok := v.Interface().(fmt.Stringer); ok {
 			return s.String()
 		}
 	}
-	return v.String()
+	return text
 }
 
 func encodeSlice(w writer, v reflect.Value) {
@@ -99,21 +141,39 @@ func encodeSlice(w writer, v reflect.Value) {
 }
 
 func encodeMap(w writer, v reflect.Value) {
+	switch {
+	case v.Len() == 0: // as most maps are
+		w.beginStruct()
+		w.endStruct()
+		return
+	case v.Type() == stringsMap:
+		encodeStrings(w, v.Interface().(map[string]string))
+		return
+	}
 	type pair struct {
 		key   string
 		value reflect.Value
 	}
 	pairs := make([]pair, 0, v.Len())
 	for iter := v.MapRange(); iter.Next(); {
-		key := iter.Key()
-		text := textKey(key)
-		pairs = append(pairs, pair{text, iter.Value()})
+		pairs = append(pairs, pair{textKey(iter.Key()), iter.Value()})
 	}
 	slices.SortFunc(pairs, func(a, b pair) int { return cmp.Compare(a.key, b.key) })
 	w.beginStruct()
 	for i, p := range pairs {
 		w.member(i, p.key)
 		encodeValue(w, p.value)
+		w.endMember()
+	}
+	w.endStruct()
+}
+
+// encodeStrings is encodeMap for the type that most maps of records have.
+func encodeStrings(w writer, m map[string]string) {
+	w.beginStruct()
+	for i, key := range slices.Sorted(maps.Keys(m)) {
+		w.member(i, key)
+		w.text(m[key])
 		w.endMember()
 	}
 	w.endStruct()
@@ -127,12 +187,17 @@ func textKey(key reflect.Value) string {
 }
 
 func encodeRecord(w writer, v reflect.Value) {
-	layout := layoutOf(v.Type())
 	w.beginStruct()
-	for i, f := range layout.fields {
-		w.member(i, f.name)
-		encodeValue(w, v.Field(f.index))
+	written := 0
+	for _, f := range layoutOf(v.Type()).fields {
+		field := v.Field(f.index)
+		if f.omitZero && field.IsZero() {
+			continue
+		}
+		w.member(written, f.name)
+		encodeValue(w, field)
 		w.endMember()
+		written++
 	}
 	w.endStruct()
 }
@@ -176,8 +241,9 @@ type layout struct {
 }
 
 type wireField struct {
-	name  string
-	index int
+	name     string
+	index    int
+	omitZero bool // the json tag says omitempty: the member is absent when it is the zero value
 }
 
 var layouts sync.Map // reflect.Type → *layout
@@ -189,13 +255,13 @@ func layoutOf(t reflect.Type) *layout {
 	l := &layout{byName: map[string]int{}}
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		qualifier, _, _ := strings.Cut(f.Tag.Get("xenapi"), ",")
 		if !f.IsExported() || name == "" || name == "-" || qualifier == "internal" {
 			continue
 		}
 		l.byName[name] = i
-		l.fields = append(l.fields, wireField{name, i})
+		l.fields = append(l.fields, wireField{name, i, strings.Contains(options, "omitempty")})
 	}
 	layouts.Store(t, l)
 	return l

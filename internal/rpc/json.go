@@ -25,24 +25,24 @@ type jsonCall struct {
 // notification: the HTTP layer answers it with a page.
 func JSON(ctx context.Context, d Dispatcher, body []byte) ([]byte, error) {
 	var call jsonCall
-	if err := json.Unmarshal(body, &call); err != nil {
+	if err := json.Unmarshal(bytes.ToValidUTF8(body, []byte("\ufffd")), &call); err != nil {
 		return nil, fmt.Errorf("malformed JSON-RPC call: %w", err)
 	}
 	params, err := call.check()
 	if err != nil {
 		return nil, fmt.Errorf("malformed JSON-RPC call: %w", err)
 	}
-	result, err := d.Dispatch(ctx, *call.Method, params)
-	w := &jsonWriter{}
-	if call.Version == "2.0" {
-		answer2(w, result, err)
-	} else {
-		answer1(w, result, err)
-	}
-	w.raw(`,"id":`)
-	w.b = append(w.b, bytes.TrimSpace(call.ID)...)
-	w.raw("}")
-	return w.b, nil
+	result, err := run(ctx, d, body, *call.Method, params)
+	return toJSON(func(w *jsonWriter) {
+		if call.Version == "2.0" {
+			answer2(w, result, err)
+		} else {
+			answer1(w, result, err)
+		}
+		w.raw(`,"id":`)
+		w.b = append(w.b, call.ID...)
+		w.raw("}")
+	}), nil
 }
 
 func (c jsonCall) check() ([]Value, error) {
@@ -186,13 +186,13 @@ func jsonObject(d *json.Decoder, depth int) (Value, error) {
 
 // EncodeRequest writes a JSON-RPC 2.0 call.
 func EncodeRequest(method string, params []any) []byte {
-	w := &jsonWriter{}
-	w.raw(`{"jsonrpc":"2.0","method":`)
-	w.text(method)
-	w.raw(`,"params":`)
-	encode(w, params)
-	w.raw(`,"id":0}`)
-	return w.b
+	return toJSON(func(w *jsonWriter) {
+		w.raw(`{"jsonrpc":"2.0","method":`)
+		w.text(method)
+		w.raw(`,"params":`)
+		encode(w, params)
+		w.raw(`,"id":0}`)
+	})
 }
 
 // DecodeReply reads the answer to EncodeRequest: a value, or the error that the server gave, or an error

@@ -65,18 +65,28 @@ var timeLayouts = []string{
 	"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05", "2006-01-02T15:04:05Z0700", "20060102T150405Z07:00",
 }
 
+// parseTime reads a time of a second's precision, in UTC. Years that XenAPI cannot write are refused. The
+// year 1, which some clients send for a time that was never set, is read as the epoch, which says "never".
 func parseTime(text string) (time.Time, bool) {
 	for _, layout := range timeLayouts {
-		if t, err := time.Parse(layout, text); err == nil {
-			return t.UTC(), true
+		t, err := time.Parse(layout, text)
+		if err != nil {
+			continue
 		}
+		t = t.UTC().Truncate(time.Second)
+		if t.IsZero() {
+			t = epoch
+		}
+		return t, t.Year() >= 1 && t.Year() <= 9999
 	}
 	return time.Time{}, false
 }
 
-func formatTime(t time.Time) string {
+var epoch = time.Unix(0, 0).UTC()
+
+func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
-		t = time.Unix(0, 0)
+		t = epoch
 	}
-	return t.UTC().Format(timeLayout)
+	return t.UTC().AppendFormat(b, timeLayout)
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"poolpatch/xenapi"
 )
@@ -16,20 +17,29 @@ import (
 // XML answers one XML-RPC call. An error says that the body is no call: the HTTP layer answers it with a
 // page, for XenAPI makes no <fault>.
 func XML(ctx context.Context, d Dispatcher, body []byte) ([]byte, error) {
-	method, params, err := parseCall(body)
+	method, params, err := parseCall(bytes.ToValidUTF8(body, []byte("\ufffd")))
 	if err != nil {
 		return nil, fmt.Errorf("malformed XML-RPC call: %w", err)
 	}
-	result, err := d.Dispatch(ctx, method, params)
-	w := &xmlWriter{}
-	w.raw(`<?xml version="1.0"?><methodResponse><params><param>`)
-	if method == "system.listMethods" && err == nil {
-		encode(w, result) // the one answer without an envelope
-	} else {
-		envelope(w, result, err)
+	result, err := run(ctx, d, body, method, params)
+	return toXML(func(w *xmlWriter) {
+		w.raw(`<?xml version="1.0"?><methodResponse><params><param>`)
+		if method == "system.listMethods" && err == nil {
+			encode(w, result) // the one answer without an envelope
+		} else {
+			envelope(w, result, err)
+		}
+		w.raw("</param></params></methodResponse>")
+	}), nil
+}
+
+// run dispatches a call whose body was UTF-8; another call was read with its strings mended and must not
+// be run on what they became.
+func run(ctx context.Context, d Dispatcher, body []byte, method string, params []Value) (any, error) {
+	if !utf8.Valid(body) {
+		return nil, xenapi.ErrInvalidValue("params", "not UTF-8")
 	}
-	w.raw("</param></params></methodResponse>")
-	return w.b, nil
+	return d.Dispatch(ctx, method, params)
 }
 
 func envelope(w *xmlWriter, result any, err error) {
@@ -52,7 +62,7 @@ func envelope(w *xmlWriter, result any, err error) {
 
 // describe is what the wire shows of an error.
 func describe(err error) []string {
-	if domain, ok := errors.AsType[*xenapi.Error](err); ok {
+	if domain, ok := errors.AsType[*xenapi.Error](err); ok && domain != nil {
 		return domain.Description()
 	}
 	return xenapi.ErrInternalError("the server's log has the details").Description()
@@ -60,9 +70,7 @@ func describe(err error) []string {
 
 // MarshalXMLValue writes a value as the <value> element that task.result holds.
 func MarshalXMLValue(v any) string {
-	w := &xmlWriter{}
-	encode(w, v)
-	return string(w.b)
+	return string(toXML(func(w *xmlWriter) { encode(w, v) }))
 }
 
 // ParseXMLValue reads a <value> element.
@@ -314,7 +322,7 @@ func scalar(name, text string) (Value, error) {
 			return Value{Kind: Bool, Bool: text == "1"}, nil
 		}
 	case "double":
-		if f, err := strconv.ParseFloat(text, 64); err == nil {
+		if f, ok := parseFloat(text); ok {
 			return Value{Kind: Double, Double: f}, nil
 		}
 	case "dateTime.iso8601":

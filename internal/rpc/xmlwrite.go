@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -19,9 +20,15 @@ func (w *xmlWriter) text(s string) {
 
 // escape writes the text of an element. Control characters that XML 1.0 has no way to write are dropped.
 func (w *xmlWriter) escape(s string) {
+	done := 0 // what is before it is written
 	for i := 0; i < len(s); {
-		c := s[i]
-		switch {
+		if xmlPlain[s[i]] {
+			i++
+			continue
+		}
+		w.raw(s[done:i])
+		size := 1
+		switch c := s[i]; {
 		case c == '<':
 			w.raw("&lt;")
 		case c == '>':
@@ -32,20 +39,32 @@ func (w *xmlWriter) escape(s string) {
 			w.raw("&quot;")
 		case c == '\r':
 			w.raw("&#13;") // a bare one would be read as a line feed
-		case c < ' ' && c != '\t' && c != '\n':
-		case c < utf8.RuneSelf:
-			w.b = append(w.b, c)
-		default:
-			r, size := utf8.DecodeRuneInString(s[i:])
-			if r != '\ufffe' && r != '\uffff' {
-				w.b = utf8.AppendRune(w.b, r)
-			}
-			i += size
-			continue
+		case c >= utf8.RuneSelf:
+			size = w.wide(s[i:])
 		}
-		i++
+		i += size
+		done = i
 	}
+	w.raw(s[done:])
 }
+
+// wide writes the first character of s; bytes that are no UTF-8 become U+FFFD.
+func (w *xmlWriter) wide(s string) (size int) {
+	r, size := utf8.DecodeRuneInString(s)
+	if r != '\ufffe' && r != '\uffff' {
+		w.b = utf8.AppendRune(w.b, r)
+	}
+	return size
+}
+
+// xmlPlain are the bytes that stand for themselves.
+var xmlPlain = func() (plain [256]bool) {
+	for c := ' '; c < utf8.RuneSelf; c++ {
+		plain[c] = !strings.ContainsRune(`<>&"`, c)
+	}
+	plain['\t'], plain['\n'] = true, true
+	return plain
+}()
 
 func (w *xmlWriter) integer(n int64) {
 	w.raw("<value>")
@@ -54,9 +73,13 @@ func (w *xmlWriter) integer(n int64) {
 }
 
 func (w *xmlWriter) i4(n int64) {
-	w.raw("<value><i4>")
+	name := "i4"
+	if n != int64(int32(n)) {
+		name = "i8"
+	}
+	w.raw("<value><" + name + ">")
 	w.b = strconv.AppendInt(w.b, n, 10)
-	w.raw("</i4></value>")
+	w.raw("</" + name + "></value>")
 }
 
 func (w *xmlWriter) float(f float64) {
@@ -65,7 +88,8 @@ func (w *xmlWriter) float(f float64) {
 	w.raw("</double></value>")
 }
 
-// appendFloat writes 16 significant digits at most.
+// appendFloat writes 16 significant digits at most, as printf's %.16g does. A double that needs a 17th is
+// rounded once: what was written is read and written again as it was.
 func appendFloat(b []byte, f float64) []byte {
 	return strconv.AppendFloat(b, f, 'g', 16, 64)
 }
@@ -79,7 +103,9 @@ func (w *xmlWriter) boolean(v bool) {
 }
 
 func (w *xmlWriter) datetime(t time.Time) {
-	w.raw("<value><dateTime.iso8601>" + formatTime(t) + "</dateTime.iso8601></value>")
+	w.raw("<value><dateTime.iso8601>")
+	w.b = appendTime(w.b, t)
+	w.raw("</dateTime.iso8601></value>")
 }
 
 func (w *xmlWriter) void()        { w.raw("<value></value>") }
