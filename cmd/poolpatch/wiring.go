@@ -24,6 +24,7 @@ import (
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/filesr"
 	"poolpatch/internal/task"
@@ -108,7 +109,8 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	h.tasks = task.New(h.db, me, log, internal)
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log)
 	h.patches = patch.New(h.db, me, h.tasks, patchStorage{h.storage}, verifier, log, patch.Options{
-		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs, BootID: pool.BootID(), Step: atStep,
+		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs, BootID: pool.BootID(),
+		Encode: rpc.MarshalXMLValue, Step: atStep,
 	})
 	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me}, log)
 	h.server = httpd.New(httpd.Services{

@@ -67,7 +67,7 @@ func (a *API) addObjects(class *xenapi.Class) {
 	name := class.Name
 	a.implicit(class, "get_record", name+" record", read, []xenapi.Param{self(class)}, []reflect.Type{refType},
 		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return record(tx, class, ref(args[0])) })
+			return inView(a, func(tx *db.Tx) (any, error) { return a.record(tx, class, ref(args[0])) })
 		})
 	a.implicit(class, "get_by_uuid", name+" ref", read, []xenapi.Param{{Name: "uuid", Type: "string"}}, []reflect.Type{stringType},
 		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
@@ -88,7 +88,7 @@ func (a *API) addObjects(class *xenapi.Class) {
 		})
 	a.implicit(class, "get_all_records", "("+name+" ref -> "+name+" record) map", read, nil, nil,
 		func(context.Context, *call, []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return allRecords(tx, class) })
+			return inView(a, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class) })
 		})
 	if _, ok := class.Field("name_label"); ok {
 		a.implicit(class, "get_by_name_label", name+" ref set", read, []xenapi.Param{{Name: "label", Type: "string"}}, []reflect.Type{stringType},
@@ -107,7 +107,7 @@ func inView(a *API, fn func(*db.Tx) (any, error)) (result any, err error) {
 }
 
 // record is an object as the wire shows it: computed fields filled in.
-func record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
+func (a *API) record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
 	stored, ok := tx.Record(class.Name, ref)
 	if !ok {
 		return nil, xenapi.ErrHandleInvalid(class.Name, orNull(ref))
@@ -119,7 +119,19 @@ func record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
 			fillComputed(tx, rec.Field(f.Index), f, ref)
 		}
 	}
+	a.allow(tx, ref, rec.Addr().Interface())
 	return rec.Interface(), nil
+}
+
+// allow fills in what may be done with an object now. It follows from the object's state, so it is not
+// stored.
+func (a *API) allow(tx *db.Tx, ref string, rec any) {
+	switch rec := rec.(type) {
+	case *xenapi.SR:
+		rec.AllowedOperations = a.services.Storage.AllowedOnSR(tx, xenapi.Ref[xenapi.SR](ref), *rec)
+	case *xenapi.VDI:
+		rec.AllowedOperations = a.services.Storage.AllowedOnVDI(tx, *rec)
+	}
 }
 
 func orNull(ref string) string {
@@ -138,10 +150,10 @@ func fillComputed(tx *db.Tx, dst reflect.Value, f xenapi.Field, ref string) {
 	dst.Set(set)
 }
 
-func allRecords(tx *db.Tx, class *xenapi.Class) (any, error) {
+func (a *API) allRecords(tx *db.Tx, class *xenapi.Class) (any, error) {
 	all := map[string]any{}
 	for _, ref := range tx.Refs(class.Name) {
-		rec, err := record(tx, class, ref)
+		rec, err := a.record(tx, class, ref)
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +178,7 @@ func (a *API) addField(class *xenapi.Class, f xenapi.Field) {
 	a.implicit(class, "get_"+f.Name, "", xenapi.RoleReadOnly, []xenapi.Param{self(class)}, []reflect.Type{refType},
 		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
 			return inView(a, func(tx *db.Tx) (any, error) {
-				rec, err := record(tx, class, ref(args[0]))
+				rec, err := a.record(tx, class, ref(args[0]))
 				if err != nil {
 					return nil, err
 				}

@@ -17,6 +17,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 	if !ok {
 		return
 	}
+	defer t.caller.Done(r.Context())
 	in, err := takeOver(w, r)
 	if err != nil {
 		s.refuse(w, r, t, err)
@@ -36,6 +37,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 	if !ok {
 		return
 	}
+	defer t.caller.Done(r.Context())
 	uuid := t.params.Get("uuid")
 	if uuid == "" {
 		page(w, http.StatusBadRequest, "Bad Request", "The parameter uuid is missing")
@@ -49,9 +51,6 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 			h.Set("Content-Type", "application/octet-stream")
 			h.Set("Content-Length", strconv.FormatInt(size, 10))
 			h.Set("Connection", "close")
-			if r.Method == http.MethodHead {
-				return nil
-			}
 			_, err := io.Copy(w, body)
 			return err
 		})

@@ -39,7 +39,7 @@ type transfer struct {
 
 // admit authenticates a transfer and checks its role. It answers the request itself when it refuses: a
 // session that is not valid leaves the client's task pending, a role that does not allow it fails the
-// task (facts, section 2).
+// task (facts, section 2). Who is admitted calls caller.Done at the end.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission, role string) (transfer, bool) {
 	params := parameters(r)
 	caller, err := s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
@@ -84,12 +84,7 @@ func (s *Server) ownsTask(caller auth.Caller, ref xenapi.Ref[xenapi.Task]) error
 
 // refuse answers a request that has not begun its transfer, and tells the client's task why.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, t transfer, err error) {
-	domain, _ := errors.AsType[*xenapi.Error](s.API.Domain(err))
-	if !t.task.IsNull() {
-		if err := s.Tasks.Fail(context.WithoutCancel(r.Context()), t.task, domain); err != nil {
-			s.log.Info("task of a refused transfer not failed", "task", t.task, "error", err)
-		}
-	}
+	domain := s.failTask(r, t, err)
 	if domain.Code == xenapi.CodeRBACPermissionDenied {
 		forbidden(w, domain)
 		return
@@ -97,9 +92,20 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, t transfer, err 
 	errorPage(w, domain)
 }
 
+// failTask ends the client's task, if it has one, with an error.
+func (s *Server) failTask(r *http.Request, t transfer, err error) *xenapi.Error {
+	domain, _ := errors.AsType[*xenapi.Error](s.API.Domain(err))
+	if t.task.IsNull() {
+		return domain
+	}
+	if err := s.Tasks.Fail(context.WithoutCancel(r.Context()), t.task, domain); err != nil {
+		s.log.Info("task of a refused transfer not failed", "task", t.task, "error", err)
+	}
+	return domain
+}
+
 // run carries the transfer out under the client's task or a throw-away one.
 func (s *Server) run(ctx context.Context, t transfer, work task.Func) error {
-	defer t.caller.Done(ctx)
 	var err error
 	if t.task.IsNull() {
 		_, err = s.Tasks.Do(ctx, t.spec, work)

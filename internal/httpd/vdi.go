@@ -22,6 +22,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	if !ok {
 		return
 	}
+	defer t.caller.Done(r.Context())
 	t.spec.Encode = rpc.MarshalXMLValue
 	if !rawFormat(t.params) || len(r.TransferEncoding) > 0 {
 		page(w, http.StatusNotFound, "Not Found", "Images are taken in format raw, with a length or until the connection ends")
@@ -33,7 +34,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	if vdi.IsNull() && (sr.IsNull() || r.ContentLength <= 0) {
-		s.refuseStatus(w, r, t, http.StatusBadRequest, xenapi.NewError("VDI_MISSING"))
+		s.missing(w, r, t)
 		return
 	}
 	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
@@ -68,14 +69,10 @@ func (s *Server) importNew(ctx context.Context, t *task.Task, sr xenapi.Ref[xena
 	return vdi, s.Storage.Keep(ctx, t, vdi, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil })
 }
 
-func (s *Server) refuseStatus(w http.ResponseWriter, r *http.Request, t transfer, status int, err *xenapi.Error) {
-	if !t.task.IsNull() {
-		if err := s.Tasks.Fail(context.WithoutCancel(r.Context()), t.task, err); err != nil {
-			s.log.Info("task of a refused transfer not failed", "task", t.task, "error", err)
-		}
-	}
-	t.caller.Done(r.Context())
-	page(w, status, http.StatusText(status), errorText(err))
+// missing answers a request that names no VDI.
+func (s *Server) missing(w http.ResponseWriter, r *http.Request, t transfer) {
+	domain := s.failTask(r, t, xenapi.NewError(xenapi.CodeVDIMissing))
+	page(w, http.StatusBadRequest, "Bad Request", errorText(domain))
 }
 
 func rawFormat(params url.Values) bool {
@@ -168,6 +165,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	if !ok {
 		return
 	}
+	defer t.caller.Done(r.Context())
 	if !rawFormat(t.params) {
 		page(w, http.StatusNotFound, "Not Found", "Images are given in format raw")
 		return
@@ -175,7 +173,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	var vdi xenapi.Ref[xenapi.VDI]
 	err := s.DB.View(func(tx *db.Tx) (err error) { vdi, err = named[xenapi.VDI](tx, t.params.Get("vdi")); return err })
 	if err == nil && vdi.IsNull() {
-		s.refuseStatus(w, r, t, http.StatusBadRequest, xenapi.NewError("VDI_MISSING"))
+		s.missing(w, r, t)
 		return
 	}
 	if err != nil {

@@ -50,11 +50,11 @@ func (s *Service) killLeftover(ctx context.Context, p xenapi.Process) error {
 // endTask tells whoever waits for the apply. With a stamp the patch is applied, and only the output of
 // its program is lost.
 func (s *Service) endTask(ctx context.Context, rec xenapi.HostPatch, found map[string]stamp) error {
-	text := "interrupted: the daemon ended while the patch was applied, and the host may be half patched; apply it again to let its precheck decide"
 	if _, ok := found[s.uuidOf(rec.PoolPatch)]; ok {
-		text = "interrupted: the daemon ended after the patch was applied and before it could say so; the patch is applied"
+		return s.tasks.Settle(ctx, rec.Task, s.encode("The daemon ended after the patch was applied; its output is in the log."))
 	}
-	return s.tasks.Fail(ctx, rec.Task, xenapi.ErrPatchApplyFailed(text))
+	return s.tasks.Fail(ctx, rec.Task, xenapi.ErrPatchApplyFailed(
+		"interrupted: the daemon ended while the patch was applied, and the host may be half patched; apply it again to let its precheck decide"))
 }
 
 // Recover drops the claims of dead tasks and makes the records follow the stamps. It runs after the

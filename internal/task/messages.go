@@ -96,3 +96,13 @@ func (s *Service) Fail(ctx context.Context, ref xenapi.Ref[xenapi.Task], err *xe
 		return s.end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, err) })
 	})
 }
+
+// Settle ends a pending task that has lost its work with success and a result as task.result holds it: the
+// work was done before it was lost.
+func (s *Service) Settle(ctx context.Context, ref xenapi.Ref[xenapi.Task], result string) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		return s.end(tx, ref, func(rec *xenapi.Task) {
+			rec.Status, rec.Result = xenapi.TaskStatusSuccess, result
+		})
+	})
+}
