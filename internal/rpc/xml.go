@@ -90,7 +90,7 @@ func ParseXMLValue(text string) (Value, error) {
 type parser struct{ d *xml.Decoder }
 
 func newParser(body []byte) *parser {
-	d := xml.NewDecoder(bytes.NewReader(body))
+	d := xml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(body, []byte("\ufeff")))) // a byte order mark
 	d.CharsetReader = func(charset string, input io.Reader) (io.Reader, error) {
 		if strings.EqualFold(charset, "us-ascii") || strings.EqualFold(charset, "utf-8") {
 			return input, nil
