@@ -14,12 +14,12 @@ import (
 type Build struct {
 	// Crash adds the variable POOLPATCH_CRASH_AT.
 	Crash bool
-	// Without removes one line of the source, to see a test fail.
-	Without Line
+	// Change makes one change to the source first, to see a test notice it.
+	Change Change
 }
 
-// Line is a line of a file of the module. It must be there, once.
-type Line struct{ File, Text string }
+// Change is what stands in a file of the module, once, and what stands there instead.
+type Change struct{ File, Old, New string }
 
 var builds = struct {
 	sync.Mutex
@@ -58,8 +58,8 @@ func (b Build) build(name string) error {
 	if b.Crash {
 		argv = append(argv, "-tags", "crashpoints")
 	}
-	if b.Without != (Line{}) {
-		overlay, err := b.Without.overlay(module, name)
+	if b.Change != (Change{}) {
+		overlay, err := b.Change.overlay(module, name)
 		if err != nil {
 			return err
 		}
@@ -68,18 +68,18 @@ func (b Build) build(name string) error {
 	return Run("", append(argv, filepath.Join(module, "cmd/poolpatch"))...)
 }
 
-// overlay writes the file without the line, and what tells go build to take that instead.
-func (l Line) overlay(module, name string) (string, error) {
-	original := filepath.Join(module, l.File)
+// overlay writes the changed file, and what tells go build to take that instead.
+func (c Change) overlay(module, name string) (string, error) {
+	original := filepath.Join(module, c.File)
 	source, err := os.ReadFile(original)
 	if err != nil {
 		return "", err
 	}
-	if n := strings.Count(string(source), l.Text); n != 1 {
-		return "", fmt.Errorf("%s has %q %d times, not once", l.File, l.Text, n)
+	if n := strings.Count(string(source), c.Old); n != 1 {
+		return "", fmt.Errorf("%s has %q %d times, not once", c.File, c.Old, n)
 	}
 	changed, overlay := name+".go", name+".json"
-	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), l.Text, "", 1)), 0o600); err != nil {
+	if err := os.WriteFile(changed, []byte(strings.Replace(string(source), c.Old, c.New, 1)), 0o600); err != nil {
 		return "", err
 	}
 	text, err := json.Marshal(map[string]any{"Replace": map[string]string{original: changed}})

@@ -1,6 +1,9 @@
 package harness
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"testing"
 
 	"poolpatch/xenapi"
@@ -32,7 +35,7 @@ func (d *Daemon) Refused(code, method string, args ...any) *xenapi.Error {
 // WantCode checks the code of an error and gives it.
 func WantCode(t testing.TB, what string, err error, code string) *xenapi.Error {
 	t.Helper()
-	e, ok := err.(*xenapi.Error)
+	e, ok := errors.AsType[*xenapi.Error](err)
 	if !ok || e.Code != code {
 		t.Fatalf("%s: %v, want %s", what, err, code)
 	}
@@ -76,7 +79,11 @@ func (d *Daemon) Host() xenapi.Ref[xenapi.Host] {
 // Async starts a call in the background and gives its task.
 func (d *Daemon) Async(method string, args ...any) xenapi.Ref[xenapi.Task] {
 	d.t.Helper()
-	return Call[xenapi.Ref[xenapi.Task]](d, "Async."+method, args...)
+	task, err := d.Client().Async(d.t.Context(), method, args...)
+	if err != nil {
+		d.t.Fatalf("Async.%s: %v", method, err)
+	}
+	return task
 }
 
 // Wait waits until a task has ended and gives its record.
@@ -89,9 +96,56 @@ func Wait(d *Daemon, task xenapi.Ref[xenapi.Task]) (rec xenapi.Task) {
 	return rec
 }
 
+// Died waits until a task has ended or the daemon has, and reports whether it was the daemon.
+func (d *Daemon) Died(task xenapi.Ref[xenapi.Task]) bool {
+	d.t.Helper()
+	died := false
+	Eventually(d.t, "task "+string(task)+" or its daemon has ended", func() bool {
+		if died = !d.alive(); died {
+			return true
+		}
+		rec, err := Try[xenapi.Task](d, "task.get_record", task)
+		return err == nil && rec.Status != xenapi.TaskStatusPending
+	})
+	return died
+}
+
+// NewTask makes a task for a transfer.
+func (d *Daemon) NewTask(label string) xenapi.Ref[xenapi.Task] {
+	d.t.Helper()
+	return Call[xenapi.Ref[xenapi.Task]](d, "task.create", label, "")
+}
+
+// TryUpload uploads a patch of a length in bytes, -1 when it is not known, and gives its record or why
+// there is none.
+func (d *Daemon) TryUpload(body io.Reader, length int64) (xenapi.Ref[xenapi.PoolPatch], error) {
+	d.t.Helper()
+	task := d.NewTask("upload")
+	_ = d.Put(task, body, length) // the task says why
+	rec := Wait(d, task)
+	d.Do("task.destroy", task)
+	return xenapi.Ref[xenapi.PoolPatch](rec.Result), Failure(rec)
+}
+
+// Upload uploads a patch that is good.
+func (d *Daemon) Upload(patch []byte) xenapi.Ref[xenapi.PoolPatch] {
+	d.t.Helper()
+	ref, err := d.TryUpload(bytes.NewReader(patch), int64(len(patch)))
+	if err != nil {
+		d.t.Fatalf("upload: %v", err)
+	}
+	return ref
+}
+
+// Apply applies a patch that can be applied.
+func (d *Daemon) Apply(patch xenapi.Ref[xenapi.PoolPatch]) string {
+	d.t.Helper()
+	return Call[string](d, "pool_patch.apply", patch, d.Host())
+}
+
 // Failure is the error that a task ended with, nil when it succeeded.
 func Failure(rec xenapi.Task) error {
-	if rec.Status == xenapi.TaskStatusSuccess || len(rec.ErrorInfo) == 0 {
+	if len(rec.ErrorInfo) == 0 {
 		return nil
 	}
 	return xenapi.NewError(rec.ErrorInfo[0], rec.ErrorInfo[1:]...)

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"poolpatch/xenapi/client"
 )
 
 const (
@@ -57,6 +59,9 @@ type run struct {
 	lines []string
 	https string
 	races int
+
+	dialing sync.Mutex
+	client  *client.Client // nil before the first call
 }
 
 // Start starts a daemon and returns when it is ready.
