@@ -138,7 +138,7 @@ func (d *dearmor) end() error {
 		case err != nil:
 			return err
 		case c != ' ' && c != '\t' && c != '\r' && c != '\n':
-			return refusal("data follows the signed message")
+			return errTrailing
 		}
 	}
 }

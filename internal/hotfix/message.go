@@ -36,31 +36,31 @@ func (m *message) read(r *bufio.Reader) (signer string, err error) {
 	if err != nil {
 		return "", truncated(err)
 	}
-	if first.tag != tagCompressed {
-		if signer, err = m.readSigned(r, first); err != nil {
-			return "", err
-		}
-		return signer, atEnd(r)
+	if first.tag == tagCompressed {
+		return m.readCompressed(r, first)
 	}
-	packed := bufio.NewReaderSize(first, readAhead)
+	if signer, err = m.readSigned(r, first); err != nil {
+		return "", err
+	}
+	return signedTo(signer, r)
+}
+
+func (m *message) readCompressed(r *bufio.Reader, outer *body) (signer string, err error) {
+	packed := bufio.NewReaderSize(outer, readAhead)
 	plain, err := decompress(packed)
 	if err != nil {
 		return "", err
 	}
 	inner := bufio.NewReaderSize(plain, readAhead)
-	if first, err = nextPacket(inner); err != nil {
+	first, err := nextPacket(inner)
+	if err != nil {
 		return "", truncated(err)
 	}
 	if signer, err = m.readSigned(inner, first); err != nil {
 		return "", err
 	}
 	// All three must end here: what was compressed, the compressed packet, the file.
-	for _, end := range []io.ByteReader{inner, packed, r} {
-		if err := atEnd(end); err != nil {
-			return "", err
-		}
-	}
-	return signer, nil
+	return signedTo(signer, inner, packed, r)
 }
 
 // decompress opens the content of a compressed packet (RFC 4880, section 5.6). The decompressors read packed
@@ -269,7 +269,10 @@ func (m *message) readArmored(r *bufio.Reader) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return signer, plain.end()
+	if err := plain.end(); err != nil {
+		return "", err
+	}
+	return signer, nil
 }
 
 // sigBinary is the type of a signature of a file as it is.

@@ -19,7 +19,10 @@ const (
 // largest that a signature's own fields allow is two areas of 64 KiB and a few kilobytes.
 const maxSmallPacket = 160 << 10
 
-var errTruncated = refusal("the file is damaged: it ends too early")
+var (
+	errTruncated = refusal("the file is damaged: it ends too early")
+	errTrailing  = refusal("data follows the signed message")
+)
 
 // body is the content of one packet (RFC 4880, section 4.2). Read gives io.EOF exactly at its end; a file
 // that ends before is refused.
@@ -124,13 +127,15 @@ func (b *body) small() ([]byte, error) {
 	return p, truncated(err)
 }
 
-// atEnd refuses what follows the end.
-func atEnd(r io.ByteReader) error {
-	switch _, err := r.ReadByte(); {
-	case err == io.EOF:
-		return nil
-	case err != nil:
-		return err
+// signedTo gives the signer if the readers are all at their end, and refuses what follows.
+func signedTo(signer string, readers ...io.ByteReader) (string, error) {
+	for _, r := range readers {
+		switch _, err := r.ReadByte(); {
+		case err == nil:
+			return "", errTrailing
+		case err != io.EOF:
+			return "", err
+		}
 	}
-	return refusal("data follows the signed message")
+	return signer, nil
 }

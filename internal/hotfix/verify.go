@@ -157,6 +157,7 @@ type source struct {
 	hash *background
 	rest []byte // of the last buffer
 	size int64
+	err  error // the end, once it was read: nothing is read after it
 }
 
 func newSource(ctx context.Context, r io.Reader) *source {
@@ -164,10 +165,11 @@ func newSource(ctx context.Context, r io.Reader) *source {
 }
 
 func (s *source) Read(p []byte) (int, error) {
-	if len(s.rest) == 0 {
-		if err := s.fill(); err != nil {
-			return 0, err
-		}
+	if len(s.rest) == 0 && s.err == nil {
+		s.err = s.fill()
+	}
+	if s.err != nil {
+		return 0, s.err
 	}
 	n := copy(p, s.rest)
 	s.rest = s.rest[n:]
