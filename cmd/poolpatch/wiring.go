@@ -108,7 +108,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
 	h.tasks = task.New(h.db, me, log, internal)
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log)
-	h.patches = patch.New(h.db, me, h.tasks, patchStorage{h.storage}, verifier, log, patch.Options{
+	h.patches = patch.New(h.db, me, h.tasks, patch.OnStorage(h.storage), verifier, log, patch.Options{
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs, BootID: pool.BootID(),
 		Encode: rpc.MarshalXMLValue, Step: atStep,
 	})
@@ -265,38 +265,6 @@ func (h *host) close() {
 		h.closings[i]()
 	}
 	h.closings = nil
-}
-
-// patchStorage shows the storage service as the patch service asks for it.
-type patchStorage struct{ s *storage.Service }
-
-func (p patchStorage) Candidates(ctx context.Context) ([]patch.Candidate, error) {
-	found, err := p.s.Candidates(ctx)
-	all := make([]patch.Candidate, len(found))
-	for i, c := range found {
-		all[i] = patch.Candidate(c)
-	}
-	return all, err
-}
-
-func (p patchStorage) NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VDI) (patch.Workspace, error) {
-	w, err := p.s.NewWorkspace(ctx, t, vdi)
-	if err != nil {
-		return nil, err // not a nil *Workspace in a Workspace
-	}
-	return w, nil
-}
-
-func (p patchStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (patch.Workspace, error) {
-	w, err := p.s.OpenCopy(ctx, t, vdi, digest, label)
-	if err != nil {
-		return nil, err
-	}
-	return w, nil
-}
-
-func (p patchStorage) DestroyVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error {
-	return p.s.DestroyVDI(ctx, t, vdi)
 }
 
 func tlsConfig(config serveConfig, p paths) (*tls.Config, error) {
