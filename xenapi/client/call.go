@@ -79,7 +79,7 @@ func (c *Client) repeat(ctx context.Context, message string, params []any) (r re
 	pause := attemptPause
 	for n := 1; ; n++ {
 		r, err = c.send(ctx, message, params)
-		broken, ok := errors.AsType[*connectionError](err)
+		broken, ok := errors.AsType[*ConnectionError](err)
 		if !ok || n == attempts || !reads(message) || ctx.Err() != nil {
 			return r, err
 		}
@@ -96,14 +96,14 @@ func reads(message string) bool {
 	return class == "system" || class != "Async" && (strings.HasPrefix(name, "get_") || name == "list_methods")
 }
 
-// connectionError is a connection that could not be made, or broke before the answer was there.
-type connectionError struct {
-	message string
-	err     error
+// ConnectionError is a connection that could not be made, or that broke before the answer was there.
+type ConnectionError struct {
+	Message string // what was called
+	Err     error
 }
 
-func (e *connectionError) Error() string { return "call " + e.message + ": " + e.err.Error() }
-func (e *connectionError) Unwrap() error { return e.err }
+func (e *ConnectionError) Error() string { return "call " + e.Message + ": " + e.Err.Error() }
+func (e *ConnectionError) Unwrap() error { return e.Err }
 
 // reply is the answer to a call.
 type reply struct {
@@ -118,7 +118,7 @@ func (c *Client) send(ctx context.Context, message string, params []any) (reply,
 	status, body, err := c.post(ctx, rpc.EncodeRequest(message, params))
 	switch {
 	case err != nil:
-		return reply{}, &connectionError{message, withoutURL(err)}
+		return reply{}, &ConnectionError{message, withoutURL(err)}
 	case status != http.StatusOK:
 		return reply{}, fmt.Errorf("call %s: %w", message, pageError(status, body))
 	}

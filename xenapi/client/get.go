@@ -60,7 +60,7 @@ func (c *Client) fetch(ctx context.Context, path string, query url.Values, offse
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return nil, &connectionError{"/" + path, withoutURL(err)}
+		return nil, &ConnectionError{"/" + path, withoutURL(err)}
 	}
 	if answer.StatusCode == expected {
 		return answer, nil

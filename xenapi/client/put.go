@@ -67,7 +67,7 @@ func (c *Client) put(ctx context.Context, label, path string, query url.Values, 
 	return c.transfer(ctx, label, func(ctx context.Context, task xenapi.Ref[xenapi.Task]) error {
 		conn, err := c.connect(ctx)
 		if err != nil {
-			return &connectionError{path, err}
+			return &ConnectionError{path, err}
 		}
 		defer conn.Close()
 		// Reads and writes of the connection know no context.

@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"poolpatch/xenapi"
+	"poolpatch/xenapi/client"
+)
+
+func (c *cli) hostCommand() *cobra.Command {
+	return c.connected(group("host", "The hosts of the pool", "The hosts of the pool.", c.hostList(), c.hostShow()))
+}
+
+func (c *cli) hostList() *cobra.Command {
+	return c.listFlags(&cobra.Command{
+		Use: "list", Short: "List the hosts, and how many patches each has", Example: "  poolpatch host list",
+		Args: arguments(),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, _ []string) error {
+			if c.output == "json" {
+				return c.raw(ctx, p, "host.get_all_records")
+			}
+			records, err := all[xenapi.Host](ctx, p)
+			if err != nil {
+				return err
+			}
+			_, pool, err := poolRecord(ctx, p)
+			if err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, o := range hosts.sorted(records) {
+				role := "member"
+				if pool.Master == o.Ref {
+					role = "coordinator"
+				}
+				rows = append(rows, []string{o.Rec.UUID, o.Rec.NameLabel, o.Rec.Address, role, yesNo(o.Rec.Enabled), productVersion(o.Rec), fmt.Sprint(len(o.Rec.Patches))})
+			}
+			return c.table("UUID NAME ADDRESS ROLE ENABLED VERSION PATCHES", rows)
+		}),
+	})
+}
+
+func productVersion(h xenapi.Host) string { return h.SoftwareVersion["product_version"] }
+
+func (c *cli) hostShow() *cobra.Command {
+	return c.outputFlag(&cobra.Command{
+		Use: "show HOST", Short: "Show one host and the patches that it has", Example: "  poolpatch host show host2",
+		Args: arguments("HOST"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			o, err := hosts.find(ctx, p, args[0])
+			if err != nil {
+				return err
+			}
+			if c.output == "json" {
+				return c.raw(ctx, p, "host.get_record", o.Ref)
+			}
+			r := o.Rec
+			err = c.properties("uuid", r.UUID, "name", r.NameLabel, "description", r.NameDescription, "address", r.Address,
+				"enabled", yesNo(r.Enabled), "software", words(r.SoftwareVersion))
+			if err != nil || len(r.Patches) == 0 {
+				return err
+			}
+			fmt.Fprintln(c.stdout)
+			return c.hostPatches(ctx, p, o.Ref)
+		}),
+	})
+}
+
+func (c *cli) hostPatches(ctx context.Context, p *client.Client, host xenapi.Ref[xenapi.Host]) error {
+	v, err := viewPatches(ctx, p)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, o := range patches.sorted(v.patches) {
+		if state := v.onHost(o.Rec, host); state[0] != "not applied" {
+			rows = append(rows, append([]string{o.Rec.UUID, o.Rec.NameLabel}, state...))
+		}
+	}
+	return c.table("PATCH NAME STATE SINCE", rows)
+}
+
+func (c *cli) userCommand() *cobra.Command {
+	return c.connected(group("user", "Users who may log in: add, remove",
+		`Users who may log in over HTTPS, each with a role. root is always there.`, c.userAdd(), c.userRemove()))
+}
+
+func (c *cli) userAdd() *cobra.Command {
+	var role, file, full string
+	cmd := &cobra.Command{
+		Use:   "add NAME",
+		Short: "Add a user with a role; prints the UUID",
+		Long: `Add a user with a role; prints the UUID, by which the user is removed.
+
+Roles, strongest first: pool-admin, pool-operator (patches and storage), vm-power-admin,
+vm-admin (disk images), vm-operator, read-only. Each may what the weaker ones may.`,
+		Example: "  poolpatch user add alice --role pool-operator --new-password-file pw",
+		Args:    arguments("NAME"),
+	}
+	cmd.Flags().StringVar(&role, "role", xenapi.RoleReadOnly, "role of the user")
+	cmd.Flags().StringVar(&file, "new-password-file", "", "file whose first line becomes the user's password")
+	cmd.Flags().StringVar(&full, "full-name", "", "the user's name in full")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		password, err := firstLine(file)
+		if err == nil && password == "" {
+			err = fmt.Errorf("--new-password-file is missing, or empty")
+		}
+		if err != nil {
+			return usageError{err}
+		}
+		return c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			rec := xenapi.User{ShortName: args[0], Fullname: full, OtherConfig: map[string]string{"role": role, "password": password}}
+			ref, err := client.Call[xenapi.Ref[xenapi.User]](ctx, p, "user.create", rec)
+			if err != nil {
+				return err
+			}
+			uuid, err := client.Call[string](ctx, p, "user.get_uuid", ref)
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(c.stdout, uuid)
+			return err
+		})(cmd, args)
+	}
+	return cmd
+}
+
+func (c *cli) userRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove UUID", Short: "Remove a user and end the user's sessions",
+		Example: "  poolpatch user remove 5d0c8a4e-2f5b-4a55-9f0a-0c9d6f0f6b9e",
+		Args:    arguments("UUID"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			ref, err := client.Call[xenapi.Ref[xenapi.User]](ctx, p, "user.get_by_uuid", args[0])
+			if err != nil {
+				return err
+			}
+			return p.Do(ctx, "user.destroy", ref)
+		}),
+	}
+}
