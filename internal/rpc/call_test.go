@@ -39,6 +39,7 @@ func TestXMLMalformed(t *testing.T) {
 		"<methodCall><methodName>m</methodName><params></methodCall>",
 		"<methodCall><methodName>m</methodName><params/></methodCall>text",
 		"<methodCall><methodName>m</methodName><params/></methodCall><methodCall/>",
+		"<methodCall><methodName>m</methodName></methodCall>text",
 		"<methodCall><methodName>m</methodName><other/></methodCall>",
 		"<methodCall><methodName>m</methodName><params><param/></params></methodCall>",
 		"<methodCall><methodName>m</methodName><params>text</params></methodCall>",
@@ -65,6 +66,16 @@ func TestXMLMalformed(t *testing.T) {
 	}
 	if _, err := ParseXMLValue(nested(maxDepth)[len("<array><data>") : len(nested(maxDepth))-len("</data></array>")]); err != nil {
 		t.Errorf("%d deep: %v", maxDepth, err)
+	}
+}
+
+// TestParseXMLValueRefuses: task results come from others too.
+func TestParseXMLValueRefuses(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{"", "OpaqueRef:1", "<value>", "<string>a</string>", "<value/><value/>", "<value/>text", "<value><a/></value>"} {
+		if v, err := ParseXMLValue(text); err == nil {
+			t.Errorf("%s became %v", text, v)
+		}
 	}
 }
 
