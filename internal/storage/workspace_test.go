@@ -1,0 +1,163 @@
+package storage_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/storage"
+	"poolpatch/internal/storage/memsr"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// upload makes a lasting VDI with a file patch in it, as an upload does, and gives its digest.
+func (p pool) upload(t testing.TB, content string) (ref xenapi.Ref[xenapi.VDI], digest string) {
+	t.Helper()
+	rec := vdiOf(p.sr)
+	rec.VirtualSize = 16 * mib
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		w, err := p.NewWorkspace(ctx, tk, rec)
+		if err != nil {
+			return err
+		}
+		defer w.Discard(ctx)
+		if err := os.WriteFile(filepath.Join(w.Dir(), "patch"), []byte(content), 0o600); err != nil {
+			return err
+		}
+		if digest, err = w.Seal(ctx); err != nil {
+			return err
+		}
+		ref = w.VDI()
+		return w.Keep(ctx, func(vdi *xenapi.VDI) { vdi.Digest = digest }, func(*db.Tx) error { return nil })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref, digest
+}
+
+// TestWorkspace writes a patch, grows under it, and reads it from private copies.
+func TestWorkspace(t *testing.T) {
+	t.Parallel()
+	for name, clone := range map[string]bool{"clone": true, "copy": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := newPool(t, memsr.Options{Clone: clone})
+			ref, digest := p.upload(t, "a patch")
+			if rec := get(p.host, ref); !strings.HasPrefix(digest, "poolpatch1:") || rec.Digest != digest {
+				t.Errorf("the digest is %q, recorded %q", digest, rec.Digest)
+			}
+			p.consistent(t, p.host, "uploaded")
+			err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+				first, err := p.OpenCopy(ctx, tk, ref, digest, "one")
+				if err != nil {
+					return err
+				}
+				defer first.Discard(ctx)
+				second, err := p.OpenCopy(ctx, p.someTask(t), ref, digest, "two")
+				if err != nil {
+					return err
+				}
+				defer second.Discard(ctx)
+				if err := os.WriteFile(filepath.Join(first.Dir(), "patch"), []byte("modified"), 0o600); err != nil {
+					return err
+				}
+				text, err := os.ReadFile(filepath.Join(second.Dir(), "patch"))
+				if string(text) != "a patch" || get(p.host, second.VDI()).NameLabel != "two" || second.VDI() == ref || err != nil {
+					t.Errorf("a private copy holds %q, %v", text, err)
+				}
+				err = second.Grow(ctx, 24*mib)
+				if rec := get(p.host, second.VDI()); rec.VirtualSize != 24*mib || second.Size() != 24*mib {
+					t.Errorf("grown to %d, %d bytes", rec.VirtualSize, second.Size())
+				}
+				return err
+			})
+			wantCode(t, "copies", err, "")
+			p.driver.CheckEmpty(get(p.host, ref).UUID)
+			p.consistent(t, p.host, "afterwards")
+			err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+				w, err := p.OpenCopy(ctx, tk, ref, digest, "again") // the original is as it was
+				if err == nil {
+					w.Discard(ctx)
+					w.Discard(ctx)
+				}
+				return err
+			})
+			wantCode(t, "again", err, "")
+		})
+	}
+}
+
+// TestTamperedCopyIsNotMounted (I1): whatever was done to an image since it was written, its file system is not
+// shown to the kernel. An image that can not be mounted at all is refused with the same error as one that can:
+// it was never tried.
+func TestTamperedCopyIsNotMounted(t *testing.T) {
+	t.Parallel()
+	for _, clone := range []bool{true, false} {
+		for _, tt := range []struct {
+			name   string
+			tamper func(f *os.File) error
+			digest func(right string) string
+		}{
+			{"one byte", func(f *os.File) error { _, err := f.WriteAt([]byte{1}, 16*mib-1); return err }, nil},
+			{"no file system", func(f *os.File) error { _, err := f.WriteAt(make([]byte, 64<<10), 0); return err }, nil},
+			{"no digest known", func(*os.File) error { return nil }, func(string) string { return "" }},
+			{"another digest", func(*os.File) error { return nil }, func(right string) string { return right[:len(right)-1] + "x" }},
+		} {
+			p := newPool(t, memsr.Options{Clone: clone})
+			ref, digest := p.upload(t, "a patch")
+			on, err := p.driver.Attach(t.Context(), storage.Config{UUID: get(p.host, p.sr).UUID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := on.Open(t.Context(), get(p.host, ref).Location, storage.ReadWrite)
+			if err := errors.Join(err, tt.tamper(f), f.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if tt.digest != nil {
+				digest = tt.digest(digest)
+			}
+			err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+				w, err := p.OpenCopy(ctx, tk, ref, digest, "copy")
+				if err == nil {
+					w.Discard(ctx)
+				}
+				return err
+			})
+			wantCode(t, tt.name, err, xenapi.CodeInvalidPatch)
+			p.driver.CheckEmpty(get(p.host, ref).UUID)
+			p.consistent(t, p.host, tt.name)
+		}
+	}
+}
+
+// TestWorkspaceFails in each driver call: nothing is left mounted, attached or on the SR.
+func TestWorkspaceFails(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"Create", "Open"} {
+		p := newPool(t, memsr.Options{})
+		p.driver.Inject(failing(method), nil)
+		err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+			_, err := p.NewWorkspace(ctx, tk, vdiOf(p.sr))
+			return err
+		})
+		wantCode(t, method, err, xenapi.CodeSRBackendFailure)
+		p.driver.Inject(nil, nil)
+		p.driver.CheckEmpty()
+		p.consistent(t, p.host, method)
+	}
+	p := newPool(t, memsr.Options{Size: 20 * mib})
+	ref, digest := p.upload(t, "a patch")
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		_, err := p.OpenCopy(ctx, tk, ref, digest, "copy")
+		return err
+	})
+	wantError(t, "no space for a copy", err, xenapi.ErrSRFull(16*mib, 4*mib))
+	p.driver.CheckEmpty(get(p.host, ref).UUID)
+	p.consistent(t, p.host, "full")
+}
