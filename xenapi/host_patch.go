@@ -19,15 +19,6 @@ type HostPatch struct {
 	State string `json:"state" xenapi:"internal"`
 	// Task applies the patch; it is null once that has ended.
 	Task Ref[Task] `json:"task" xenapi:"internal"`
-	// Process is the process group that runs the patch's program, for whoever recovers.
-	Process Process `json:"process" xenapi:"internal"`
-}
-
-// Process names a process group so that a later process with the same number is not taken for it.
-type Process struct {
-	Group     int    `json:"group"`      // process group; 0 is none
-	StartTime uint64 `json:"start_time"` // of the group's leader, in clock ticks since boot (proc(5), stat)
-	BootID    string `json:"boot_id"`    // of the kernel
 }
 
 // Class names the XenAPI class.

@@ -9,7 +9,6 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/hotfix"
-	"poolpatch/internal/sandbox"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -194,20 +193,6 @@ var guidance = map[xenapi.AfterApplyGuidance]xenapi.UpdateGuidance{
 	xenapi.AfterApplyGuidanceRestartPV:   xenapi.UpdateGuidanceRestartVM,
 }
 
-// started notes the process group that runs apply, so that whoever recovers can end it.
-func (s *Service) started(ctx context.Context, row xenapi.Ref[xenapi.HostPatch], p sandbox.Process) {
-	err := s.update(ctx, func(tx *db.Tx) error {
-		return db.Change(tx, row, func(rec *xenapi.HostPatch) error {
-			rec.Process = xenapi.Process{Group: p.Group, StartTime: p.StartTime, BootID: s.bootID}
-			return nil
-		})
-	})
-	if err != nil {
-		// The program dies with the daemon all the same; only what it left in its group would not be found.
-		s.log.Error("process group of a running patch not recorded", "host_patch", row, "error", err)
-	}
-}
-
 // PoolApply applies the patch on every host that lacks it: every host's precheck first, before any
 // change; then the coordinator; then the others. Errors: those of Apply, from the first host that fails.
 func (s *Service) PoolApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
@@ -318,9 +303,6 @@ func change(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], e Event, edit func(*xen
 	rec.State, rec.Applied = string(next), next == Applied
 	if !next.Busy() {
 		rec.Task = ""
-	}
-	if next != Running {
-		rec.Process = xenapi.Process{}
 	}
 	return db.Put(tx, row, rec)
 }

@@ -59,6 +59,7 @@ const patchFile = "patch"
 
 // content is a patch laid out for running: verified, its program extracted.
 type content struct {
+	task    *task.Task // runs the program
 	program hotfix.Verified
 	scratch string
 }
@@ -71,7 +72,7 @@ func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	}
 	defer space.Discard(ctx)
 	s.step("content-mounted")
-	c, err := s.extract(ctx, space.Dir())
+	c, err := s.extract(ctx, t, space.Dir())
 	if err != nil {
 		return err
 	}
@@ -137,7 +138,7 @@ func writePatchFile(dir string, r io.Reader) error {
 }
 
 // extract verifies the patch in a workspace and extracts its program in the same pass.
-func (s *Service) extract(ctx context.Context, dir string) (content, error) {
+func (s *Service) extract(ctx context.Context, t *task.Task, dir string) (content, error) {
 	file, err := openInRoot(dir, patchFile)
 	if err != nil {
 		return content{}, fmt.Errorf("patch file of its VDI: %w", err)
@@ -148,7 +149,7 @@ func (s *Service) extract(ctx context.Context, dir string) (content, error) {
 		return content{}, err
 	}
 	program, err := s.verifier.Extract(ctx, file, scratch)
-	return content{program, scratch}, err
+	return content{t, program, scratch}, err
 }
 
 func openInRoot(dir, name string) (*os.File, error) {

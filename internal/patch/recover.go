@@ -2,10 +2,8 @@ package patch
 
 import (
 	"context"
-	"fmt"
 
 	"poolpatch/internal/db"
-	"poolpatch/internal/sandbox"
 	"poolpatch/xenapi"
 )
 
@@ -13,6 +11,9 @@ import (
 // this host, for they hold mounts and an interrupted patch must not go on; then it ends the tasks that
 // ran them with an error that says what happened.
 func (s *Service) EndInterrupted(ctx context.Context) error {
+	if err := s.endPrograms(ctx); err != nil {
+		return err
+	}
 	found, err := s.stamps.read(s.log)
 	if err != nil {
 		return err
@@ -27,22 +28,9 @@ func (s *Service) EndInterrupted(ctx context.Context) error {
 		return nil
 	})
 	for _, rec := range rows {
-		if err := s.killLeftover(ctx, rec.Process); err != nil {
-			return err
-		}
 		if err := s.endTask(ctx, rec, found); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (s *Service) killLeftover(ctx context.Context, p xenapi.Process) error {
-	if p.Group == 0 || p.BootID != s.bootID {
-		return nil
-	}
-	if err := sandbox.KillGroup(ctx, sandbox.Process{Group: p.Group, StartTime: p.StartTime}); err != nil {
-		return fmt.Errorf("end the program of an interrupted patch: %w", err)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"poolpatch/internal/hotfix"
-	"poolpatch/internal/sandbox"
 	"poolpatch/xenapi"
 )
 
@@ -18,32 +17,35 @@ type Verifier interface {
 	Extract(ctx context.Context, patch io.Reader, dir string) (hotfix.Verified, error)
 }
 
-// env is what a patch's program is given.
-func (s *Service) env(c content, deadline time.Duration, log io.Writer) hotfix.Env {
-	return hotfix.Env{Root: s.root, Scratch: c.scratch, Deadline: deadline, Log: log}
+func (s *Service) runInfo(ctx context.Context, c content) (info hotfix.Info, err error) {
+	err = s.runProgram(c, infoTimeout, nil, func(env hotfix.Env) (err error) {
+		info, err = hotfix.RunInfo(ctx, c.program, env)
+		return err
+	})
+	return info, err
 }
 
-func (s *Service) runInfo(ctx context.Context, c content) (hotfix.Info, error) {
-	return hotfix.RunInfo(ctx, c.program, s.env(c, infoTimeout, nil))
-}
-
-func (s *Service) runPrecheck(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch], c content) (string, error) {
+func (s *Service) runPrecheck(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch], c content) (output string, err error) {
 	log := s.openLog(ref, opPrecheck)
 	defer log.Close()
-	return hotfix.Precheck(ctx, c.program, s.env(c, precheckTimeout, log), ref)
+	err = s.runProgram(c, precheckTimeout, log, func(env hotfix.Env) (err error) {
+		output, err = hotfix.Precheck(ctx, c.program, env, ref)
+		return err
+	})
+	return output, err
 }
 
 // runApply executes the patch and asks it once more what it is, for the stamp.
-func (s *Service) runApply(ctx context.Context, a *attempt, c content) (string, hotfix.Info, error) {
+func (s *Service) runApply(ctx context.Context, a *attempt, c content) (output string, info hotfix.Info, err error) {
 	log := s.openLog(a.patch, opApply)
 	defer log.Close()
-	env := s.env(c, applyTimeout, log)
-	env.Started = func(p sandbox.Process) { s.started(ctx, a.row, p) }
-	output, err := hotfix.Apply(ctx, c.program, env)
-	if err != nil {
+	if err = s.runProgram(c, applyTimeout, log, func(env hotfix.Env) (err error) {
+		output, err = hotfix.Apply(ctx, c.program, env)
+		return err
+	}); err != nil {
 		return "", hotfix.Info{}, err
 	}
-	info, err := s.runInfo(ctx, c)
+	info, err = s.runInfo(ctx, c)
 	return output, info, err
 }
 

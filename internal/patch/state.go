@@ -19,8 +19,8 @@ const (
 	// when this attempt ends before it runs, the row goes back to Interrupted.
 	Reclaimed State = "reclaimed"
 
-	// Running: the row was written before apply was started, and says its process group soon after. The
-	// program may have changed the host. There is no stamp until it has ended well.
+	// Running: the row was written before apply was started. The program may have changed the host. There
+	// is no stamp until it has ended well.
 	Running State = "running"
 
 	// Interrupted: the daemon died while the program ran, and nobody knows how far it came. Nothing runs.

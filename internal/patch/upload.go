@@ -80,7 +80,7 @@ func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r 
 		return program, info, err
 	}
 	s.step("upload-verified")
-	if info, err = s.runInfo(ctx, content{program, scratch}); err != nil {
+	if info, err = s.runInfo(ctx, content{t, program, scratch}); err != nil {
 		return program, info, err
 	}
 	if err := program.Remove(); err != nil {

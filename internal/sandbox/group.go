@@ -99,13 +99,16 @@ func kill(m member) error {
 }
 
 // marked reports whether a process carries the mark. One that has gone does not.
-func marked(pid int) bool {
+func marked(pid int) bool { return has(pid, mark) }
+
+// has reports whether a process was given a variable, as NAME=value.
+func has(pid int, variable string) bool {
 	env, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
 	if err != nil {
 		return false
 	}
 	for v := range bytes.SplitSeq(env, []byte{0}) {
-		if string(v) == mark {
+		if string(v) == variable {
 			return true
 		}
 	}
@@ -167,6 +170,11 @@ func identify(pid int) (Process, error) {
 
 // members lists the processes of a group that still run; zombies do not.
 func members(group int) ([]member, error) {
+	return living(func(m member) bool { return m.group == group })
+}
+
+// living lists the processes that run, and of which match holds.
+func living(match func(member) bool) ([]member, error) {
 	proc, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -183,7 +191,7 @@ func members(group int) ([]member, error) {
 			continue
 		}
 		m, err := readStat(pid)
-		if err == nil && m.group == group && m.state != 'Z' && m.state != 'X' {
+		if err == nil && m.state != 'Z' && m.state != 'X' && match(m) {
 			all = append(all, m)
 		}
 	}
