@@ -2,6 +2,7 @@ package patch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"poolpatch/internal/db"
@@ -46,7 +47,7 @@ func (s *Service) newWorkspace(ctx context.Context, t *task.Task, length int64, 
 // so that hosts get their copies for nothing.
 func (s *Service) chooseSR(ctx context.Context, need int64) (xenapi.Ref[xenapi.SR], error) {
 	candidates, err := s.storage.Candidates(ctx)
-	if err != nil {
+	if err := errors.Join(err, context.Cause(ctx)); err != nil {
 		return "", err
 	}
 	preferred := s.defaultSR()

@@ -64,5 +64,5 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage St
 func (s *Service) update(ctx context.Context, fn func(*db.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dbTimeout)
 	defer cancel()
-	return s.db.Update(ctx, fn)
+	return s.db.Insist(ctx, fn)
 }

@@ -74,7 +74,7 @@ func (s *Service) driver(srType string) (Driver, error) {
 func (s *Service) update(ctx context.Context, fn func(*db.Tx) error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), dbTimeout)
 	defer cancel()
-	return s.db.Update(ctx, fn)
+	return s.db.Insist(ctx, fn)
 }
 
 // cleanup is a context for removing what a failed call made, whatever became of the call's own.

@@ -240,14 +240,24 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 	return cause
 }
 
+// discardAttempts is how often Discard tries: a database that fails once has often recovered the next time.
+const discardAttempts = 3
+
 // Discard destroys a temporary VDI of the task, with a context of its own. What cannot be removed now
 // stays recorded, and goes at the next start.
 func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
-	if err := s.DestroyVDI(ctx, t, ref); err != nil && xenapi.CodeOf(err) != xenapi.CodeHandleInvalid {
-		s.log.Error("temporary VDI not removed; the next start tries again", "vdi", ref, "error", err)
+	var err error
+	for range discardAttempts {
+		err = s.DestroyVDI(ctx, t, ref)
+		if code := xenapi.CodeOf(err); err == nil || code == xenapi.CodeHandleInvalid {
+			return
+		} else if code != "" {
+			break
+		}
 	}
+	s.log.Error("temporary VDI not removed; the next start tries again", "vdi", ref, "error", err)
 }
 
 // ForgetVDI removes a VDI's row and leaves its content. Errors: VDI_IN_USE while it is attached or a task's.

@@ -17,9 +17,6 @@ const progressInterval = 500 * time.Millisecond
 // a client that went away does not leave its task pending.
 const finishTimeout = 30 * time.Second
 
-// finishPause lies between two attempts to write that a task has ended.
-const finishPause = 500 * time.Millisecond
-
 // Func is the work of a task. Its context is cancelled, with cause TASK_CANCELLED, when somebody cancels
 // the task. The value it returns becomes the task's result, written as Spec.Encode says.
 type Func func(ctx context.Context, t *Task) (any, error)
@@ -150,7 +147,7 @@ func (t *Task) run(ctx context.Context, work Func) (any, error) {
 func (t *Task) record(ctx context.Context, result any, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
-	dberr := t.insist(ctx, func(tx *db.Tx) error {
+	dberr := t.service.db.Insist(ctx, func(tx *db.Tx) error {
 		if domain, ok := errors.AsType[*xenapi.Error](err); ok {
 			return t.fail(tx, domain)
 		}
@@ -165,20 +162,4 @@ func (t *Task) record(ctx context.Context, result any, err error) error {
 	}
 	t.service.log.Error("end of a task not recorded; the next start ends it as cancelled", "task", t.ref, "error", dberr)
 	return err
-}
-
-// insist repeats a transaction that the database refuses until ctx ends: without it somebody would wait
-// for the task for ever.
-func (t *Task) insist(ctx context.Context, fn func(*db.Tx) error) error {
-	for {
-		err := t.service.db.Update(ctx, fn)
-		if err == nil || errors.Is(err, db.ErrClosed) || errors.Is(err, db.ErrRefused) {
-			return err
-		}
-		select {
-		case <-time.After(finishPause):
-		case <-ctx.Done():
-			return err
-		}
-	}
 }
