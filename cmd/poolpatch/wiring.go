@@ -74,8 +74,8 @@ type host struct {
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
-func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger) (h *host, err error) {
-	h = &host{paths: p, log: log}
+func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger) (_ *host, err error) {
+	h := &host{paths: p, log: log}
 	defer func() {
 		if err != nil {
 			h.close()
