@@ -3,6 +3,7 @@ package harness
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,6 @@ import (
 	"os/exec"
 	"strings"
 	"time"
-
-	"encoding/json"
 
 	"poolpatch/xenapi"
 	"poolpatch/xenapi/client"
@@ -84,14 +83,14 @@ func (d *Daemon) Check(args ...string) []Finding {
 	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != foundSomething) {
 		d.t.Fatalf("poolpatch check: %v: %s", err, out)
 	}
-	var found []Finding
-	if jerr := json.Unmarshal(out, &found); jerr != nil {
+	var answer struct{ Findings []Finding }
+	if jerr := json.Unmarshal(out, &answer); jerr != nil {
 		d.t.Fatalf("poolpatch check printed %q: %v", out, jerr)
 	}
-	if (err != nil) != (len(found) > 0) {
-		d.t.Fatalf("poolpatch check found %d things and ended with %v", len(found), err)
+	if (err != nil) != (len(answer.Findings) > 0) {
+		d.t.Fatalf("poolpatch check found %d things and ended with %v", len(answer.Findings), err)
 	}
-	return found
+	return answer.Findings
 }
 
 // Head is the beginning of a request that moves a patch in, as the oldest clients send it: HTTP/1.0, no

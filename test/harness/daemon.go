@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"poolpatch/internal/durable"
 	"poolpatch/xenapi/client"
 )
 
@@ -250,11 +251,11 @@ func (d *Daemon) cleanup() {
 // Path is that of a file of the host.
 func (d *Daemon) Path(name string) string { return filepath.Join(d.Root, name) }
 
-// Write makes a file of the host.
+// Write makes a file of the host, which a power loss leaves.
 func (d *Daemon) Write(name, text string, mode os.FileMode) {
 	d.t.Helper()
 	path := d.Path(name)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), durable.WriteFile(path, []byte(text), mode)); err != nil {
 		d.t.Fatal(err)
 	}
 }
