@@ -74,6 +74,9 @@ type Host struct {
 	PendingGuidancesRecommended     []UpdateGuidance                `json:"pending_guidances_recommended" xenapi:"runtime,since=24.10.0,prototyped"`
 	PendingGuidancesFull            []UpdateGuidance                `json:"pending_guidances_full" xenapi:"runtime,since=24.10.0,prototyped"`
 	LastUpdateHash                  string                          `json:"last_update_hash" xenapi:"runtime,since=24.10.0,prototyped"`
+
+	// BootID names the kernel's run in which the host was last entered: another one says that it was rebooted.
+	BootID string `json:"boot_id" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

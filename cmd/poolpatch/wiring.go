@@ -98,7 +98,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	if err != nil {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
-	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel()}
+	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID()}
 	if h.member, err = pool.Enter(ctx, h.db, h.identity); err != nil {
 		return nil, err
 	}
@@ -109,7 +109,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	h.tasks = task.New(h.db, me, log, internal)
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log)
 	h.patches = patch.New(h.db, me, h.tasks, patch.OnStorage(h.storage), verifier, log, patch.Options{
-		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs, BootID: pool.BootID(),
+		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
 		Encode: rpc.MarshalXMLValue, Step: atStep,
 	})
 	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me}, log)

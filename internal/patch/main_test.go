@@ -94,7 +94,7 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 	x.Service = patch.New(d, here, x.tasks, patch.OnStorage(x.storage),
 		hotfix.NewVerifier(hotfix.Options{KeyDir: filepath.Join(s.root, "keys"), Log: log}), log, patch.Options{
 			Root: s.root, Legacy: filepath.Join(s.root, "var/patch"), Logs: filepath.Join(s.root, "logs"),
-			BootID: "boot", Encode: func(v any) string { return fmt.Sprint(v) }, Step: step,
+			Encode: func(v any) string { return fmt.Sprint(v) }, Step: step,
 		})
 	x.update(t, func(tx *db.Tx) error {
 		if _, ok := db.Lookup(tx, here); ok {

@@ -17,14 +17,14 @@ const kindProgram = "program"
 
 // runProgram calls a program that the content's task owns meanwhile. The program itself dies with the
 // daemon, but what it has started may live on and hold the mount.
-func (s *Service) runProgram(c content, deadline time.Duration, log io.Writer, call func(hotfix.Env) error) error {
-	err := s.update(context.Background(), func(tx *db.Tx) error { return c.task.Own(tx, kindProgram, c.scratch, nil) })
+func (s *Service) runProgram(ctx context.Context, c content, deadline time.Duration, log io.Writer, call func(hotfix.Env) error) error {
+	err := s.update(ctx, func(tx *db.Tx) error { return c.task.Own(tx, kindProgram, c.scratch, nil) })
 	if err != nil {
 		return err
 	}
 	defer func() {
 		// What the program did stands, whether this is recorded or not.
-		if err := s.update(context.Background(), func(tx *db.Tx) error { return task.Disown(tx, kindProgram, c.scratch) }); err != nil {
+		if err := s.update(ctx, func(tx *db.Tx) error { return task.Disown(tx, kindProgram, c.scratch) }); err != nil {
 			s.log.Error("end of a patch's program not recorded; the next start does it", "directory", c.scratch, "error", err)
 		}
 	}()

@@ -18,7 +18,7 @@ type Verifier interface {
 }
 
 func (s *Service) runInfo(ctx context.Context, c content) (info hotfix.Info, err error) {
-	err = s.runProgram(c, infoTimeout, nil, func(env hotfix.Env) (err error) {
+	err = s.runProgram(ctx, c, infoTimeout, nil, func(env hotfix.Env) (err error) {
 		info, err = hotfix.RunInfo(ctx, c.program, env)
 		return err
 	})
@@ -28,7 +28,7 @@ func (s *Service) runInfo(ctx context.Context, c content) (info hotfix.Info, err
 func (s *Service) runPrecheck(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch], c content) (output string, err error) {
 	log := s.openLog(ref, opPrecheck)
 	defer log.Close()
-	err = s.runProgram(c, precheckTimeout, log, func(env hotfix.Env) (err error) {
+	err = s.runProgram(ctx, c, precheckTimeout, log, func(env hotfix.Env) (err error) {
 		output, err = hotfix.Precheck(ctx, c.program, env, ref)
 		return err
 	})
@@ -39,7 +39,7 @@ func (s *Service) runPrecheck(ctx context.Context, ref xenapi.Ref[xenapi.PoolPat
 func (s *Service) runApply(ctx context.Context, a *attempt, c content) (output string, info hotfix.Info, err error) {
 	log := s.openLog(a.patch, opApply)
 	defer log.Close()
-	if err = s.runProgram(c, applyTimeout, log, func(env hotfix.Env) (err error) {
+	if err = s.runProgram(ctx, c, applyTimeout, log, func(env hotfix.Env) (err error) {
 		output, err = hotfix.Apply(ctx, c.program, env)
 		return err
 	}); err != nil {

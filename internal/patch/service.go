@@ -23,7 +23,6 @@ type Options struct {
 	Root   string // the host's root file system: what patches change
 	Legacy string // /var/patch: files of old patches, and the stamps below applied/
 	Logs   string // where the output of programs is kept
-	BootID string // of the kernel that runs now
 	// Encode writes a result as task.result holds it.
 	Encode func(any) string
 	// Step is called at each named point of the protocols, for tests that stop the world there.
@@ -41,7 +40,6 @@ type Service struct {
 	legacy   string
 	root     string
 	logs     string
-	bootID   string
 	encode   func(any) string
 	step     func(string)
 	log      *slog.Logger
@@ -54,7 +52,7 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage St
 	}
 	return &Service{
 		db: d, host: host, tasks: tasks, storage: storage, verifier: verifier,
-		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs, bootID: o.BootID,
+		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs,
 		encode: o.Encode, step: o.Step, log: log,
 	}
 }

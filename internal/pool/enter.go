@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"time"
 
 	"poolpatch/internal/db"
@@ -17,6 +18,7 @@ type Identity struct {
 	Address  string // where clients reach this host
 	Version  string // of poolpatch
 	Kernel   string
+	BootID   string // of the kernel that runs now
 }
 
 // Membership is a daemon's place in its pool.
@@ -67,8 +69,7 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 		"xapi": fmt.Sprintf("%d.%d", apiMajor, apiMinor),
 	}
 	rec.OtherConfig["agent_start_time"] = fmt.Sprintf("%d.", time.Now().Unix())
-	// The toolstack has just been restarted: what asked for that is done.
-	rec.PendingGuidances = without(rec.PendingGuidances, xenapi.UpdateGuidanceRestartToolstack)
+	settleGuidance(&rec, id.BootID)
 	if rec.Metrics, err = writeMetrics(tx, rec.Metrics); err != nil {
 		return "", err
 	}
@@ -81,14 +82,16 @@ const (
 	apiMinor = 4
 )
 
-func without(all []xenapi.UpdateGuidance, done xenapi.UpdateGuidance) []xenapi.UpdateGuidance {
-	var left []xenapi.UpdateGuidance
-	for _, g := range all {
-		if g != done {
-			left = append(left, g)
-		}
+// settleGuidance drops the guidance that has been followed: the toolstack has just been restarted, and
+// when another kernel runs than at the last start, so has everything else.
+func settleGuidance(rec *xenapi.Host, bootID string) {
+	if rec.BootID != "" && rec.BootID != bootID {
+		rec.PendingGuidances = nil
 	}
-	return left
+	rec.BootID = bootID
+	rec.PendingGuidances = slices.DeleteFunc(rec.PendingGuidances, func(g xenapi.UpdateGuidance) bool {
+		return g == xenapi.UpdateGuidanceRestartToolstack
+	})
 }
 
 func writeMetrics(tx *db.Tx, ref xenapi.Ref[xenapi.HostMetrics]) (xenapi.Ref[xenapi.HostMetrics], error) {
