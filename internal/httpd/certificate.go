@@ -28,7 +28,11 @@ func TLS(certFile, keyFile string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TLS certificate: %w", err)
 	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	return &tls.Config{
+		Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		// A client of HTTP/1.0 may offer that alone, and would be refused without it.
+		NextProtos: []string{"http/1.1", "http/1.0"},
+	}, nil
 }
 
 // SelfSigned is TLS with a certificate for the given names that is made when the files are missing. The
