@@ -6,12 +6,13 @@ import (
 	"crypto"
 	"encoding/binary"
 	"errors"
-	"github.com/klauspost/compress/flate"
-	"github.com/klauspost/compress/zlib"
 	"hash"
 	"io"
 	"slices"
 	"time"
+
+	"github.com/klauspost/compress/flate"
+	"github.com/klauspost/compress/zlib"
 )
 
 // maxSignatures bounds the signatures of one patch; each costs a hash of the whole.

@@ -126,6 +126,7 @@ func TestVerifyRefuses(t *testing.T) {
 		{"wrong checksum", breakCRC(armored), keys, "its ASCII armor is broken"},
 		{"signed twice over", g.must(t, plain, "-u", g.keys["ed"], "--compress-algo", "none", "-o", "-", "--sign"), keys, "NESTED"},
 		{"compressed twice", nestCompressed(good), keys, "compressed more than once"},
+		{"more signatures announced", setByte(plain, 14, 0), keys, "nested in an unknown way"},
 		{"nothing in it", g.must(t, nil, "-u", g.keys["ed"], "-o", "-", "--sign"), keys, "the program in the file is empty"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -147,6 +148,12 @@ func TestVerifyRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+func setByte(p []byte, at int, b byte) []byte {
+	p = bytes.Clone(p)
+	p[at] = b
+	return p
 }
 
 // minutesAgo writes a time as gpg's --faked-system-time takes it.
@@ -270,8 +277,8 @@ func TestVerifyBitFlips(t *testing.T) {
 	}{
 		// Not signed: the date in the literal packet (32 bits), the type of the signature's unhashed
 		// subpacket (8), the bit counts of its numbers within their last byte.
-		{"ed", []string{"--compress-algo", "none"}, 60},
-		{"rsa", []string{"--compress-algo", "none"}, 60},
+		{"ed", []string{"--compress-algo", "none"}, 46}, // two numbers
+		{"rsa", []string{"--compress-algo", "none"}, 43},
 		{"ed", []string{"--compress-algo", "zip"}, 60}, // and codes of deflate and bzip2 that nothing uses
 		{"ed", []string{"--compress-algo", "zlib"}, 20},
 		{"ed", []string{"--compress-algo", "bzip2"}, 60},
