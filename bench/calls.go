@@ -3,15 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
-	"poolpatch/xenapi"
-	"poolpatch/xenapi/client"
 )
 
 const (
@@ -25,22 +23,16 @@ const (
 
 // calls measures messages that move no images, in a pool with many VDIs.
 func (l *lab) calls(ctx context.Context) ([]row, error) {
-	const read, isAlive, write, disk = "get_all_records", "get", "write", "write and fsync of 4K"
+	const read, least, write, disk = "get_all_records", "get", "write", "write and fsync of 4K"
 	if err := l.fill(ctx); err != nil {
 		return nil, err
 	}
 	t := times{}
 	for name, fn := range map[string]func(n int) error{
-		read: func(int) error {
-			all, err := client.Call[map[vdiRef]xenapi.VDI](ctx, l.plain, "VDI.get_all_records")
-			if err == nil && len(all) < l.images {
-				err = fmt.Errorf("the pool says that it has %d VDIs instead of %d", len(all), l.images)
-			}
-			return err
-		},
-		isAlive: func(int) error { return l.plain.Do(ctx, "pool.get_all") },
-		write:   func(n int) error { return l.plain.Do(ctx, "SR.set_tags", l.local, []string{fmt.Sprint(n)}) },
-		disk:    func(int) error { return writeSmall(l.out()) },
+		read:  func(int) error { return l.readAll(ctx) },
+		least: func(int) error { return l.plain.Do(ctx, "pool.get_all") },
+		write: func(n int) error { return l.plain.Do(ctx, "SR.set_tags", l.local, []string{fmt.Sprint(n)}) },
+		disk:  func(int) error { return writeSmall(l.out()) },
 	} {
 		if err := t.often(ctx, name, fn); err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
@@ -50,7 +42,7 @@ func (l *lab) calls(ctx context.Context) ([]row, error) {
 	written.What = "SR.set_tags"
 	return []row{
 		{What: fmt.Sprintf("VDI.get_all_records of %d", l.images), Unit: "ms", Ours: milliseconds(t.median(read))},
-		{What: "pool.get_all", Unit: "ms", Ours: milliseconds(t.median(isAlive))},
+		{What: "pool.get_all", Unit: "ms", Ours: milliseconds(t.median(least))},
 		written,
 	}, removeFile(l.out())
 }
@@ -66,6 +58,22 @@ func (t times) often(ctx context.Context, name string, fn func(n int) error) err
 			return err
 		}
 		t[name] = append(t[name], took)
+	}
+	return nil
+}
+
+// readAll reads all VDIs, and makes no records of what comes: that is the client's work.
+func (l *lab) readAll(ctx context.Context) error {
+	text, err := l.plain.Raw(ctx, "VDI.get_all_records")
+	if err != nil {
+		return err
+	}
+	var all map[string]json.RawMessage
+	if err := json.Unmarshal(text, &all); err != nil {
+		return err
+	}
+	if len(all) < l.images {
+		return fmt.Errorf("the pool says that it has %d VDIs, not %d", len(all), l.images)
 	}
 	return nil
 }
