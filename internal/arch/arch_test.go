@@ -27,7 +27,7 @@ var layers = [][]string{
 	{"internal/httpd", "internal/metrics"},
 	{"internal/api"},
 	{"internal/patch", "internal/pool", "internal/auth", "internal/event"},
-	{"internal/storage/filesr", "internal/storage/memsr"},
+	{"internal/storage/filesr", "internal/storage/memsr", "test/harness"},
 	{"internal/storage/srtest"},
 	{"internal/storage"},
 	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image"},
@@ -47,7 +47,7 @@ var reserved = map[string][]string{
 	"github.com/prometheus":      {"internal/metrics"},
 	"net/http":                   {"internal/httpd", "internal/metrics", "xenapi/client", "cmd/poolpatch"},
 	"golang.org/x/crypto/argon2": {"internal/auth"},
-	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/storage/memsr"},
+	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/storage/memsr", "test/harness"},
 }
 
 type listedPackage struct {
