@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"strings"
 	"time"
 
@@ -25,14 +26,15 @@ const (
 )
 
 // Call sends a message and decodes its result: a string, int64, float64, bool, time, reference, slice, map or
-// record of package xenapi. The session is not among args. Errors: those of the message.
+// record of package xenapi, whose enums are empty where this version does not know the word. The session is
+// not among args. Errors: those of the message.
 func Call[T any](ctx context.Context, c *Client, message string, args ...any) (T, error) {
 	var result T
 	reply, err := c.call(ctx, message, args)
 	if err != nil {
 		return result, err
 	}
-	if err := reply.value.Decode(&result); err != nil {
+	if err := known(reply.value, reflect.TypeFor[T]()).Decode(&result); err != nil {
 		return result, fmt.Errorf("result of %s: %w", message, err)
 	}
 	return result, nil

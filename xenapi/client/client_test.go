@@ -150,6 +150,29 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// TestWordsOfNewerServers lists records with enum values that this version does not know.
+func TestWordsOfNewerServers(t *testing.T) {
+	t.Parallel()
+	p, c := dialed(t)
+	p.message = func(string, []rpc.Value) (any, error) {
+		return map[string]any{"OpaqueRef:1": map[string]any{
+			"uuid": "90ab", "on_boot": "", "type": "holographic", "name_label": "disk", "brand_new": 1,
+			"allowed_operations": []string{"teleport", "copy"}, "current_operations": map[string]string{"t": "teleport", "u": "Copy"},
+		}}, nil
+	}
+	all, err := client.Call[map[xenapi.Ref[xenapi.VDI]]xenapi.VDI](t.Context(), c, "VDI.get_all_records")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := xenapi.VDI{
+		UUID: "90ab", NameLabel: "disk", AllowedOperations: []xenapi.VDIOperation{"copy"},
+		CurrentOperations: map[string]xenapi.VDIOperation{"u": "copy"},
+	}
+	if diff := cmp.Diff(want, all["OpaqueRef:1"]); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestSessionThatEnded(t *testing.T) {
 	t.Parallel()
 	p, c := dialed(t)
