@@ -22,17 +22,17 @@ const logoutTimeout = 5 * time.Second
 
 // rootFlag says below which directory the daemon's files are.
 func (c *cli) rootFlag(f *pflag.FlagSet) {
-	f.StringVar(&c.root, "root", "/", "directory that the daemon's paths are below")
+	f.StringVar(&c.root, "root", "/", "`DIR` that the daemon's paths are below")
 }
 
 // connected gives a group of commands the flags that say where the pool is.
 func (c *cli) connected(cmd *cobra.Command) *cobra.Command {
 	f := cmd.PersistentFlags()
 	c.rootFlag(f)
-	f.StringVar(&c.server, "server", "", "URL of the pool, https://HOST; by default this host's unix socket")
-	f.StringVar(&c.user, "user", "root", "user to log in as, with --server")
-	f.StringVar(&c.passwordFile, "password-file", "", "file whose first line is the password, with --server")
-	f.StringVar(&c.caFile, "ca-file", "", "certificates (PEM) to trust instead of the system's, with --server")
+	f.StringVar(&c.server, "server", "", "`URL` of the pool, https://HOST; by default this host's unix socket")
+	f.StringVar(&c.user, "user", "root", "`NAME` of the user to log in as, with --server")
+	f.StringVar(&c.passwordFile, "password-file", "", "`FILE` whose first line is the password, with --server")
+	f.StringVar(&c.caFile, "ca-file", "", "`FILE` of certificates (PEM) to trust instead of the system's, with --server")
 	f.BoolVar(&c.insecure, "insecure", false, "take any certificate: whoever answers gets the password")
 	return cmd
 }

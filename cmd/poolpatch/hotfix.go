@@ -28,7 +28,7 @@ like, the script precheck; "sign" signs it, as "gpg --sign" does.`,
 }
 
 func fileFlag(cmd *cobra.Command, file *string) *cobra.Command {
-	cmd.Flags().StringVarP(file, "output", "o", "", "file to write, - for stdout")
+	cmd.Flags().StringVarP(file, "output", "o", "", "`FILE` to write, - for stdout")
 	return cmd
 }
 
@@ -79,12 +79,13 @@ func (c *cli) hotfixSign() *cobra.Command {
 		Short: "Sign a patch's program",
 		Long: `Sign a patch's program with a private key that gpg has exported. Where the key is in gpg's own
 keeping or on a card, sign with gpg: the result is as good.`,
-		Example: `  gpg --export-secret-keys patches@example.com > key && poolpatch hotfix sign my-fix.run --key key -o my-fix.gpg
+		Example: `  gpg --export-secret-keys patches@example.com > key
+  poolpatch hotfix sign my-fix.run --key key -o my-fix.gpg
   gpg --sign --output my-fix.gpg my-fix.run`,
 		Args: arguments("PROGRAM"),
 	}, &file)
-	cmd.Flags().StringVar(&keyFile, "key", "", "file with the private key, armored or not")
-	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file whose first line is the key's passphrase")
+	cmd.Flags().StringVar(&keyFile, "key", "", "`FILE` with the private key, armored or not")
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "`FILE` whose first line is the key's passphrase")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if file == "" || keyFile == "" {
 			return usagef("--key FILE and -o FILE are needed")
@@ -125,7 +126,7 @@ func signingKey(file, passphraseFile string) (*hotfix.SigningKey, error) {
 type trust struct{ keys string }
 
 func (c *cli) trustFlags(cmd *cobra.Command, t *trust) *cobra.Command {
-	cmd.Flags().StringVar(&t.keys, "keys", "", "directory of public keys; by default this host's trusted keys")
+	cmd.Flags().StringVar(&t.keys, "keys", "", "`DIR` of public keys; by default this host's trusted keys")
 	c.rootFlag(cmd.Flags())
 	return cmd
 }
@@ -213,9 +214,9 @@ that sign patches for others are made with gpg, and kept where they cannot be re
   cp test-key.pub /etc/poolpatch/trusted-keys.d/`,
 		Args: arguments("FILE"),
 	}
-	cmd.Flags().StringVar(&name, "name", "Test key", "name of the user id")
-	cmd.Flags().StringVar(&email, "email", "", "address of the user id")
-	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "file whose first line protects the private key")
+	cmd.Flags().StringVar(&name, "name", "Test key", "`NAME` of the user id")
+	cmd.Flags().StringVar(&email, "email", "", "`ADDRESS` of the user id")
+	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "`FILE` whose first line protects the private key")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if strings.HasSuffix(args[0], ".pub") {
 			return usagef("FILE is the private key; FILE.pub is written beside it")

@@ -100,9 +100,9 @@ vm-admin (disk images), vm-operator, read-only. Each may what the weaker ones ma
 		Example: "  poolpatch user add alice --role pool-operator --new-password-file pw",
 		Args:    arguments("NAME"),
 	}
-	cmd.Flags().StringVar(&role, "role", xenapi.RoleReadOnly, "role of the user")
-	cmd.Flags().StringVar(&file, "new-password-file", "", "file whose first line becomes the user's password")
-	cmd.Flags().StringVar(&full, "full-name", "", "the user's name in full")
+	cmd.Flags().StringVar(&role, "role", xenapi.RoleReadOnly, "`ROLE` of the user")
+	cmd.Flags().StringVar(&file, "new-password-file", "", "`FILE` whose first line becomes the user's password")
+	cmd.Flags().StringVar(&full, "full-name", "", "`NAME` in full")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		password, err := firstLine(file)
 		if err == nil && password == "" {

@@ -16,7 +16,7 @@ import (
 
 // outputFlag gives a command -o json.
 func (c *cli) outputFlag(cmd *cobra.Command) *cobra.Command {
-	cmd.Flags().StringVarP(&c.output, "output", "o", "", "json: the records as they come over the wire")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "", "`json`: the records as they come over the wire")
 	return cmd
 }
 

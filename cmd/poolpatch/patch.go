@@ -203,7 +203,7 @@ func (v patchView) onHost(rec xenapi.PoolPatch, host xenapi.Ref[xenapi.Host]) []
 
 // hostFlag adds --host.
 func hostFlag(cmd *cobra.Command, host *string) *cobra.Command {
-	cmd.Flags().StringVar(host, "host", "", "name or UUID of the host; by default this one")
+	cmd.Flags().StringVar(host, "host", "", "`NAME` or UUID of the host; by default this one")
 	return cmd
 }
 
@@ -364,7 +364,7 @@ func (c *cli) patchDownload() *cobra.Command {
 		Example: "  poolpatch patch download 3f1c -o fix.gpg",
 		Args:    arguments("UUID"),
 	}
-	cmd.Flags().StringVarP(&file, "output", "o", "", "file to write, - for stdout")
+	cmd.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, - for stdout")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if file == "" {
 			return usagef("-o FILE is missing")

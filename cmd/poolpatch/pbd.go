@@ -50,7 +50,7 @@ func (c *cli) pbdList() *cobra.Command {
 			return c.pbdTable(ctx, p, on, only)
 		}),
 	}
-	cmd.Flags().StringVar(&sr, "sr", "", "name or UUID of an SR: only its PBDs")
+	cmd.Flags().StringVar(&sr, "sr", "", "`NAME` or UUID of an SR: only its PBDs")
 	return c.listFlags(cmd)
 }
 
@@ -100,7 +100,7 @@ func (c *cli) pbdCreate() *cobra.Command {
 			return err
 		}),
 	}
-	cmd.Flags().StringToStringVar(&device, "device", nil, "KEY=VALUE of the driver's device config; may be repeated")
+	cmd.Flags().StringToStringVar(&device, "device", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
 	return hostFlag(cmd, &host)
 }
 

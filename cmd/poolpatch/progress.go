@@ -21,8 +21,8 @@ const (
 	fractionScale = 1000
 )
 
-// meter shows how far something has come: a bar with rate and time left on a terminal, else a line every
-// tenth. It writes to stderr, and nothing for what is done at once.
+// meter shows how far something has come: on a terminal a bar with the rate and [time gone:time left], else
+// a line every tenth. It writes to stderr, and nothing for what is done at once.
 type meter struct {
 	w     io.Writer
 	label string
@@ -34,7 +34,8 @@ type meter struct {
 func (c *cli) bytesMeter(label string, total int64) *meter {
 	m := &meter{w: c.stderr, label: label}
 	if terminal(c.stderr) {
-		m.bar = newBar(c.stderr, label, total, progressbar.OptionShowBytes(true), progressbar.OptionUseIECUnits(true), progressbar.OptionShowTotalBytes(true))
+		m.bar = newBar(c.stderr, label, total, progressbar.OptionSetPredictTime(true),
+			progressbar.OptionShowBytes(true), progressbar.OptionShowCount(), progressbar.OptionUseIECUnits(true))
 	}
 	return m
 }
@@ -43,7 +44,7 @@ func (c *cli) bytesMeter(label string, total int64) *meter {
 func (c *cli) taskMeter(label string) *meter {
 	m := &meter{w: c.stderr, label: label}
 	if terminal(c.stderr) {
-		m.bar = newBar(c.stderr, label, fractionScale)
+		m.bar = newBar(c.stderr, label, fractionScale, progressbar.OptionSetPredictTime(false))
 	}
 	return m
 }
@@ -51,7 +52,7 @@ func (c *cli) taskMeter(label string) *meter {
 func newBar(w io.Writer, label string, total int64, more ...progressbar.Option) *progressbar.ProgressBar {
 	return progressbar.NewOptions64(total, append([]progressbar.Option{
 		progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(label), progressbar.OptionThrottle(drawInterval),
-		progressbar.OptionSetWidth(24), progressbar.OptionSetPredictTime(true), progressbar.OptionSetElapsedTime(false),
+		progressbar.OptionSetWidth(24), progressbar.OptionSetElapsedTime(true),
 		progressbar.OptionSetTheme(progressbar.Theme{Saucer: "█", SaucerPadding: "░", BarStart: "", BarEnd: ""}),
 	}, more...)...)
 }
@@ -90,10 +91,13 @@ func (m *meter) tenth(f float64, detail string) {
 	fmt.Fprintf(m.w, "%s: %d %%%s\n", m.label, now*10, detail)
 }
 
+// clearLine goes to the beginning of a terminal's line and erases it.
+const clearLine = "\r\x1b[2K"
+
 // end takes the bar off the screen: what follows says how it went.
 func (m *meter) end() {
 	if m.bar != nil {
-		_ = m.bar.Clear()
+		fmt.Fprint(m.w, clearLine)
 	}
 }
 

@@ -14,26 +14,26 @@ import (
 
 // kind says how objects of a class are named on the command line.
 type kind[T xenapi.Object] struct {
-	noun string // in messages
-	list string // the command that lists them
-	uuid func(T) string
-	name func(T) string
+	noun, plural string // in messages
+	list         string // the command that lists them
+	uuid         func(T) string
+	name         func(T) string
 	// byName: the name is as good as the UUID.
 	byName bool
 }
 
 var (
-	patches = kind[xenapi.PoolPatch]{"patch", "poolpatch patch list",
+	patches = kind[xenapi.PoolPatch]{"patch", "patches", "poolpatch patch list",
 		func(r xenapi.PoolPatch) string { return r.UUID }, func(r xenapi.PoolPatch) string { return r.NameLabel }, false}
-	vdis = kind[xenapi.VDI]{"VDI", "poolpatch vdi list",
+	vdis = kind[xenapi.VDI]{"VDI", "VDIs", "poolpatch vdi list",
 		func(r xenapi.VDI) string { return r.UUID }, func(r xenapi.VDI) string { return r.NameLabel }, false}
-	srs = kind[xenapi.SR]{"SR", "poolpatch sr list",
+	srs = kind[xenapi.SR]{"SR", "SRs", "poolpatch sr list",
 		func(r xenapi.SR) string { return r.UUID }, func(r xenapi.SR) string { return r.NameLabel }, true}
-	pbds = kind[xenapi.PBD]{"PBD", "poolpatch pbd list",
+	pbds = kind[xenapi.PBD]{"PBD", "PBDs", "poolpatch pbd list",
 		func(r xenapi.PBD) string { return r.UUID }, func(xenapi.PBD) string { return "" }, false}
-	hosts = kind[xenapi.Host]{"host", "poolpatch host list",
+	hosts = kind[xenapi.Host]{"host", "hosts", "poolpatch host list",
 		func(r xenapi.Host) string { return r.UUID }, func(r xenapi.Host) string { return r.NameLabel }, true}
-	tasks = kind[xenapi.Task]{"task", "poolpatch task list",
+	tasks = kind[xenapi.Task]{"task", "tasks", "poolpatch task list",
 		func(r xenapi.Task) string { return r.UUID }, func(r xenapi.Task) string { return r.NameLabel }, false}
 )
 
@@ -97,7 +97,7 @@ func (k kind[T]) pick(list []object[T], word string) (object[T], error) {
 	case 0:
 		return object[T]{}, hinted{fmt.Errorf("there is no %s %q", k.noun, word), k.list}
 	}
-	text := fmt.Sprintf("%q could be %d %ss:", word, len(begun), k.noun)
+	text := fmt.Sprintf("%q could be %d %s:", word, len(begun), k.plural)
 	for _, o := range begun {
 		text += fmt.Sprintf("\n       %s  %s", k.uuid(o.Rec), oneLine(k.name(o.Rec)))
 	}

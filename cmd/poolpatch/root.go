@@ -175,7 +175,8 @@ func (c *cli) command() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	root.CompletionOptions.HiddenDefaultCmd = false
+	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
+	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	cobra.EnableCommandSorting = false
 	root.AddGroup(&cobra.Group{ID: "pool", Title: "The pool:"}, &cobra.Group{ID: "host", Title: "This host:"},

@@ -115,9 +115,9 @@ it clones VDIs at once; elsewhere each apply copies.`,
 		}),
 	}
 	f := cmd.Flags()
-	f.StringVar(&driver, "type", "file", "SR driver")
-	f.StringToStringVar(&device, "device", nil, "KEY=VALUE of the driver's device config; may be repeated")
-	f.StringVar(&description, "description", "", "description of the SR")
+	f.StringVar(&driver, "type", "file", "`TYPE` of SR driver")
+	f.StringToStringVar(&device, "device", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
+	f.StringVar(&description, "description", "", "`TEXT` that describes the SR")
 	f.BoolVar(&shared, "shared", false, "every host of the pool can reach it")
 	f.BoolVar(&standard, "default", false, "make it the pool's default SR")
 	return hostFlag(cmd, &host)

@@ -51,7 +51,7 @@ func (c *cli) vdiList() *cobra.Command {
 			return c.vdiTable(ctx, p, records, only)
 		}),
 	}
-	cmd.Flags().StringVar(&sr, "sr", "", "name or UUID of an SR: only its VDIs")
+	cmd.Flags().StringVar(&sr, "sr", "", "`NAME` or UUID of an SR: only its VDIs")
 	return c.listFlags(cmd)
 }
 
@@ -99,8 +99,8 @@ func (c *cli) vdiCreate() *cobra.Command {
 		Use: "create SR SIZE", Short: "Make an empty VDI; prints its UUID", Example: `  poolpatch vdi create "Local storage" 4GiB --name scratch`,
 		Args: arguments("SR", "SIZE"),
 	}
-	cmd.Flags().StringVar(&name, "name", "", "name of the VDI")
-	cmd.Flags().StringVar(&description, "description", "", "description of the VDI")
+	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the VDI")
+	cmd.Flags().StringVar(&description, "description", "", "`TEXT` that describes the VDI")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		bytes, err := parseSize(args[1])
 		if err != nil {
@@ -203,9 +203,9 @@ func (c *cli) vdiImport() *cobra.Command {
   zcat disk.raw.gz | poolpatch vdi import - --vdi 90ab`,
 		Args: arguments("FILE"),
 	}
-	cmd.Flags().StringVar(&into, "vdi", "", "UUID of the VDI to overwrite")
-	cmd.Flags().StringVar(&sr, "sr", "", "name or UUID of the SR to make a VDI on")
-	cmd.Flags().StringVar(&name, "name", "", "name of the new VDI")
+	cmd.Flags().StringVar(&into, "vdi", "", "`UUID` of the VDI to overwrite")
+	cmd.Flags().StringVar(&sr, "sr", "", "`NAME` or UUID of the SR to make a VDI on")
+	cmd.Flags().StringVar(&name, "name", "", "`NAME` of the new VDI")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if (into == "") == (sr == "") {
 			return usagef("give --vdi UUID or --sr SR")
@@ -268,7 +268,7 @@ command goes on from there.`,
   poolpatch vdi export 90ab -o - | gzip > disk.raw.gz`,
 		Args: arguments("UUID"),
 	}
-	cmd.Flags().StringVarP(&file, "output", "o", "", "file to write, - for stdout")
+	cmd.Flags().StringVarP(&file, "output", "o", "", "`FILE` to write, - for stdout")
 	cmd.Flags().BoolVar(&resume, "resume", false, "keep what has come when the export breaks off, and go on from there")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if file == "" || resume && file == "-" {

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"poolpatch/xenapi"
+	"poolpatch/xenapi/client"
+)
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{
+		0: "0 B", 1023: "1023 B", 1024: "1 KiB", 1536: "1.5 KiB", 4 << 30: "4 GiB", 150 << 20: "150 MiB",
+		1<<30 - 1: "1 GiB", 1 << 62: "4 EiB", -1: "?",
+	} {
+		if got := size(n); got != want {
+			t.Errorf("size(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int64{
+		"0": 0, "1048576": 1 << 20, "4GiB": 4 << 30, "4 GiB": 4 << 30, "4G": 4 << 30, "1.5KiB": 1536, "2TB": 2 << 40, "10B": 10,
+	} {
+		if got, err := parseSize(text); got != want || err != nil {
+			t.Errorf("parseSize(%q) = %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "4Q", "-1", "4 GiB more", "9999999PiB", "GiB", "1e400"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("parseSize(%q) = %d", text, got)
+		}
+	}
+}
+
+func TestPick(t *testing.T) {
+	t.Parallel()
+	list := []object[xenapi.SR]{
+		{"OpaqueRef:1", xenapi.SR{UUID: "3f1c0000-0000-4000-8000-000000000001", NameLabel: "Local storage"}},
+		{"OpaqueRef:2", xenapi.SR{UUID: "3f1d0000-0000-4000-8000-000000000002", NameLabel: "nfs"}},
+		{"OpaqueRef:3", xenapi.SR{UUID: "aaaa0000-0000-4000-8000-000000000003", NameLabel: "nfs"}},
+		{"OpaqueRef:4", xenapi.SR{UUID: "bbbb0000-0000-4000-8000-000000000004", NameLabel: "3f1"}},
+	}
+	for word, want := range map[string]xenapi.Ref[xenapi.SR]{
+		"3f1c": "OpaqueRef:1", "3F1C": "OpaqueRef:1", "Local storage": "OpaqueRef:1", "3f1": "OpaqueRef:4", "aaaa": "OpaqueRef:3",
+		"3F1D0000-0000-4000-8000-000000000002": "OpaqueRef:2",
+	} {
+		if got, err := srs.pick(list, word); err != nil || got.Ref != want {
+			t.Errorf("%q is %s, %v, want %s", word, got.Ref, err, want)
+		}
+	}
+	for word, want := range map[string]string{
+		"nfs": "could be 2 SRs:", "3f": "could be 2 SRs:", "": "there is no SR", "zz": "there is no SR", "local storage": "there is no SR",
+	} {
+		_, err := srs.pick(list, word)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %q", word, err, want)
+		}
+		if strings.Contains(want, "could") && strings.Count(err.Error(), "\n") != 2 {
+			t.Errorf("%q: the candidates are not listed: %v", word, err)
+		}
+	}
+}
+
+func TestTableKeepsToItsLines(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &cli{stdout: &out}
+	if err := c.table("NAME SIZE", [][]string{{"a\nb\x1b[2J", "1 B"}, {"longer name", ""}}); err != nil {
+		t.Fatal(err)
+	}
+	want := "NAME         SIZE\na b [2J      1 B\nlonger name  -\n"
+	if out.String() != want {
+		t.Errorf("table\n%s\nwant\n%s", out.String(), want)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	t.Parallel()
+	ended, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, test := range []struct {
+		err  error
+		ctx  context.Context
+		want int
+	}{
+		{xenapi.ErrPatchIsApplied(), context.Background(), exitFailed},
+		{errors.New("disk full"), context.Background(), exitFailed},
+		{usagef("no"), context.Background(), exitUsage},
+		{fmt.Errorf("wrapped: %w", &client.ConnectionError{Message: "x", Err: io.EOF}), context.Background(), exitUnreachable},
+		{exitError(exitFindings), context.Background(), exitFindings},
+		{context.Canceled, ended, exitInterrupted},
+	} {
+		if got := exitCode(test.ctx, test.err); got != test.want {
+			t.Errorf("%v: exit code %d, want %d", test.err, got, test.want)
+		}
+	}
+}
+
+// TestHintsAreForCodes finds hints that no error can have.
+func TestHintsAreForCodes(t *testing.T) {
+	t.Parallel()
+	for code := range hints {
+		if xenapi.NewError(code).Sentence() == "" {
+			t.Errorf("there is a hint for %s, which poolpatch never says", code)
+		}
+	}
+}
+
+func TestOutputFileIsWholeOrNotThere(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "out")
+	c := &cli{}
+	for _, before := range []string{"", "old"} {
+		if before != "" {
+			if err := c.outputFile(file, 0o600, writing([]byte(before))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		broken := errors.New("broken")
+		err := c.outputFile(file, 0o600, func(w io.Writer) error { return errors.Join(writing([]byte("half"))(w), broken) })
+		if !errors.Is(err, broken) {
+			t.Errorf("error %v", err)
+		}
+		text, err := os.ReadFile(file)
+		if string(text) != before || before == "" && !os.IsNotExist(err) {
+			t.Errorf("after a failure the file is %q, %v", text, err)
+		}
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 1 {
+		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+func TestPlainProgress(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &cli{stderr: &out}
+	m := c.bytesMeter("upload", 10<<20)
+	for done := int64(0); done <= 10<<20; done += 256 << 10 {
+		m.bytes(done, 10<<20)
+	}
+	m.end()
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 10 || lines[0] != "upload: 10 % (1 MiB)" || lines[9] != "upload: 100 % (10 MiB)" {
+		t.Errorf("lines %q", lines)
+	}
+	out.Reset()
+	m = c.bytesMeter("upload", -1)
+	for done := int64(0); done <= 3<<30; done += 64 << 20 {
+		m.bytes(done, -1)
+	}
+	if out.String() != "upload: 1 GiB\nupload: 2 GiB\nupload: 3 GiB\n" {
+		t.Errorf("lines %q", out.String())
+	}
+}
