@@ -81,11 +81,25 @@ func Start(t testing.TB, o Options) *Daemon {
 	return d
 }
 
+// For is the daemon as a subtest uses it: what goes wrong is that test's failure.
+func (d *Daemon) For(t testing.TB) *Daemon {
+	sub := *d
+	sub.t = t
+	return &sub
+}
+
 // Again starts the daemon of the same root again, as the build b and without a crash, after it has ended.
 func (d *Daemon) Again(b Build) {
 	d.t.Helper()
 	d.options.Build, d.options.CrashAt = b, ""
 	d.launch()
+}
+
+// LaunchAs is Launch of another build.
+func (d *Daemon) LaunchAs(b Build) error {
+	d.t.Helper()
+	d.options.Build = b
+	return d.Launch()
 }
 
 func (d *Daemon) launch() {
