@@ -189,9 +189,24 @@ func (in *stream) answer(r *http.Request, headers []string) error {
 	return err
 }
 
-// until makes reads of the body fail when ctx ends.
+// until makes reads of the body fail when ctx ends, with the reason why it did.
 func (in *stream) until(ctx context.Context) (stop func() bool) {
+	in.body = &cancellable{ctx, in.body}
 	return context.AfterFunc(ctx, func() { in.conn.SetReadDeadline(time.Unix(1, 0)) })
+}
+
+// cancellable is a body whose reads are interrupted when ctx ends: what they then say is only that.
+type cancellable struct {
+	ctx context.Context // of the transfer that the body belongs to
+	r   io.Reader
+}
+
+func (c *cancellable) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if cause := context.Cause(c.ctx); err != nil && cause != nil {
+		err = cause
+	}
+	return n, err
 }
 
 // finish tells an error in the body of the answer, for clients that look nowhere else, lets the client
