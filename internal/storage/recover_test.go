@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -25,6 +26,7 @@ type chaos struct {
 	at      int // the step that fails, counted from 1; 0 is peace
 	done    bool
 	crash   bool
+	alive   bool // the driver survives the crash: only the database is lost
 	step    int
 	reached bool
 	after   bool // the driver call that runs now fails at its end
@@ -71,7 +73,7 @@ func touchesRows(ops []db.Op) bool {
 func (c *chaos) before(string, string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead {
+	if c.dead && !c.alive {
 		return errBroken
 	}
 	if !c.next() {
@@ -237,6 +239,9 @@ func failStep(t *testing.T, c faultedCall, chaos *chaos) bool {
 		if !chaos.crash && !c.forgets {
 			p.accountedFor(t, what)
 		}
+		if owned := p.belongings(); !chaos.crash && err != nil && c.name != "destroy" && len(owned) > 0 {
+			t.Errorf("%s: what failed once was not cleaned up at once: %v", what, owned)
+		}
 		p.db.Close()
 		again := start(t, p.store, here, p.drivers())
 		if err := again.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return again.ScanSR(ctx, tk, p.sr) }); err != nil {
@@ -252,7 +257,8 @@ func failStep(t *testing.T, c faultedCall, chaos *chaos) bool {
 	return chaos.reached
 }
 
-// accountedFor is what must hold after a call, whatever failed in it: each image has a row or an owner.
+// accountedFor is what must hold after a call, whatever failed in it: each image has a row or an owner, and each
+// row an image or an owner.
 func (p pool) accountedFor(t testing.TB, what string) {
 	t.Helper()
 	rows, owned := map[string]bool{}, map[string]bool{}
@@ -265,9 +271,16 @@ func (p pool) accountedFor(t testing.TB, what string) {
 		}
 		return nil
 	})
+	lost := maps.Clone(rows)
 	for _, img := range p.images(t, p.sr) {
+		delete(lost, img.UUID)
 		if (img.Temporary || !rows[img.UUID]) && !owned[img.UUID] {
 			t.Errorf("%s: nobody owns image %+v", what, img)
+		}
+	}
+	for uuid := range lost {
+		if !owned[uuid] {
+			t.Errorf("%s: VDI %s has a row and no image", what, uuid)
 		}
 	}
 }
@@ -275,37 +288,51 @@ func (p pool) accountedFor(t testing.TB, what string) {
 // TestEveryStepOfPluggingFails: an SR can be used exactly while the database says that it is plugged.
 func TestEveryStepOfPluggingFails(t *testing.T) {
 	t.Parallel()
-	for _, done := range []bool{false, true} {
-		for at := 1; ; at++ {
-			c := &chaos{done: done}
-			synctest.Test(t, func(t *testing.T) {
-				p := newPool(t, memsr.Options{Before: c.before, After: c.afterwards}, memkv.WithFaults(c.commit))
-				toggle := func(call func(ctx context.Context, tk *task.Task, ref xenapi.Ref[xenapi.PBD]) error) error {
-					return p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return call(ctx, tk, p.pbd) })
-				}
-				err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
-					c.mu.Lock()
-					c.at = at
-					c.mu.Unlock()
-					return errors.Join(p.UnplugPBD(ctx, tk, p.pbd), p.PlugPBD(ctx, tk, p.pbd))
-				})
-				c.peace()
-				_, unusable := p.Capabilities(p.sr)
-				if plugged := get(p.host, p.pbd).CurrentlyAttached; unusable == nil && !plugged || err == nil && unusable != nil && plugged {
-					t.Errorf("step %d, done %t: plugged %t, but %v", at, done, plugged, unusable)
-				}
-				if err := errors.Join(toggle(p.PlugPBD), toggle(p.UnplugPBD), toggle(p.PlugPBD)); err != nil {
-					t.Errorf("step %d, done %t: then: %v", at, done, err)
-				}
-				if _, err := p.Capabilities(p.sr); err != nil {
-					t.Errorf("step %d, done %t: plugged, but %v", at, done, err)
-				}
-			})
-			if !c.reached {
-				break
-			}
+	for _, fault := range []func() *chaos{
+		func() *chaos { return &chaos{} },
+		func() *chaos { return &chaos{done: true} },
+		func() *chaos { return &chaos{crash: true, alive: true} },
+	} {
+		at := 1
+		for failPlugging(t, fault(), at) {
+			at++
+		}
+		if at < 5 {
+			t.Errorf("only %d steps were failed", at-1)
 		}
 	}
+}
+
+// failPlugging reports whether there was such a step.
+func failPlugging(t *testing.T, c *chaos, at int) bool {
+	what := fmt.Sprintf("step %d, done %t, crash %t", at, c.done, c.crash)
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, memsr.Options{Before: c.before, After: c.afterwards}, memkv.WithFaults(c.commit))
+		toggle := func(call func(ctx context.Context, tk *task.Task, ref xenapi.Ref[xenapi.PBD]) error) error {
+			return p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return call(ctx, tk, p.pbd) })
+		}
+		err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+			c.mu.Lock()
+			c.at = at
+			c.mu.Unlock()
+			return errors.Join(p.UnplugPBD(ctx, tk, p.pbd), p.PlugPBD(ctx, tk, p.pbd))
+		})
+		c.peace()
+		_, unusable := p.Capabilities(p.sr)
+		if plugged := get(p.host, p.pbd).CurrentlyAttached; unusable == nil && !plugged || err == nil && unusable != nil && plugged {
+			t.Errorf("%s: plugged %t, but %v", what, plugged, unusable)
+		}
+		if c.crash {
+			return // the SR is marked until the next start
+		}
+		if err := errors.Join(toggle(p.PlugPBD), toggle(p.UnplugPBD), toggle(p.PlugPBD)); err != nil {
+			t.Errorf("%s: then: %v", what, err)
+		}
+		if _, err := p.Capabilities(p.sr); err != nil {
+			t.Errorf("%s: plugged, but %v", what, err)
+		}
+	})
+	return c.reached
 }
 
 // TestDestroyFails leaves a VDI to its row when its image is whole, and to the next call when it is not.
@@ -335,6 +362,22 @@ func TestDestroyFails(t *testing.T) {
 	wantCode(t, "destroy again", p.destroy(t, whole), "")
 	p.driver.CheckEmpty()
 	p.consistent(t, p.host, "afterwards")
+}
+
+// TestCleanupFails leaves an image that could neither be made nor be removed to the next start.
+func TestCleanupFails(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	p.driver.Inject(failing("Destroy"), failing("Create"))
+	_, err := p.create(t, vdiOf(p.sr))
+	wantCode(t, "create", err, xenapi.CodeSRBackendFailure)
+	p.accountedFor(t, "create")
+	if images := p.images(t, p.sr); len(images) != 1 {
+		t.Errorf("%d images: the faults did not do what the test is about", len(images))
+	}
+	p.driver.Inject(nil, nil)
+	p.consistent(t, start(t, p.store, here, p.drivers()), "after a start")
+	p.driver.CheckEmpty()
 }
 
 // TestDiscardFails keeps the owner of a temporary VDI, so that the next start removes it.

@@ -133,8 +133,13 @@ func TestCreateSR(t *testing.T) {
 	wantError(t, "another host's local SR", create(storage.NewSR{Record: xenapi.SR{Type: "mem"}, Host: there}), xenapi.ErrHostOffline(there))
 	for _, method := range []string{"Create", "Attach", "Space"} {
 		p.driver.Inject(failing(method), nil)
-		wantCode(t, method+" fails", create(storage.NewSR{Record: xenapi.SR{Type: "mem"}, Host: here}), xenapi.CodeSRBackendFailure)
+		uuid := xenapi.NewUUID()
+		wantCode(t, method+" fails", create(storage.NewSR{Record: xenapi.SR{UUID: uuid, Type: "mem"}, Host: here}), xenapi.CodeSRBackendFailure)
 		p.driver.Inject(nil, nil)
+		// What could not even be attached can not be wiped either.
+		if _, err := p.driver.Attach(t.Context(), storage.Config{UUID: uuid}); err == nil && method != "Attach" {
+			t.Errorf("after %s failed the SR is there", method)
+		}
 		if srs, pbds := all[xenapi.SR](p.host), all[xenapi.PBD](p.host); len(srs) != 1 || len(pbds) != 1 {
 			t.Errorf("after %s failed: %d SRs, %d PBDs", method, len(srs), len(pbds))
 		}
