@@ -327,8 +327,15 @@ func TestUploadThatIsRefusedWhileItIsSent(t *testing.T) {
 	t.Parallel()
 	p, c := dialed(t)
 	p.refusal = xenapi.ErrInvalidPatch("the file is signed by key 1, which is not trusted")
-	for name, size := range map[string]int64{"with a length": 1 << 50, "without": -1} {
-		_, err := c.UploadPatch(t.Context(), endless{}, size, nil)
+	blocked, never := io.Pipe()
+	defer never.Close()
+	for name, body := range map[string]struct {
+		r    io.Reader
+		size int64
+	}{
+		"with a length": {endless{}, 1 << 50}, "without": {endless{}, -1}, "while the reader blocks": {blocked, 1 << 20},
+	} {
+		_, err := c.UploadPatch(t.Context(), body.r, body.size, nil)
 		if e, ok := errors.AsType[*xenapi.Error](err); !ok || !cmp.Equal(e.Description(), p.refusal.Description()) {
 			t.Errorf("%s: error %v", name, err)
 		}
@@ -352,6 +359,33 @@ func TestUploadWhoseReaderFails(t *testing.T) {
 	if p.left() != 0 {
 		t.Errorf("%d tasks are left", p.left())
 	}
+}
+
+// TestUploadWhoseReaderFailsLate has the pool complain of the stream before the client gives up its task.
+func TestUploadWhoseReaderFailsLate(t *testing.T) {
+	t.Parallel()
+	p, c := dialed(t)
+	complained := make(chan struct{})
+	p.reading = func(task xenapi.Ref[xenapi.Task]) {
+		p.finish(task, "", xenapi.ErrInvalidPatch("the upload ended early"))
+		close(complained)
+	}
+	broken := errors.New("the disk is gone")
+	_, err := c.UploadPatch(t.Context(), waiting{complained, failing{broken}}, 8, nil)
+	if !errors.Is(err, broken) {
+		t.Errorf("error %v, want the reader's own", err)
+	}
+}
+
+// waiting reads only after something has happened.
+type waiting struct {
+	after <-chan struct{}
+	r     io.Reader
+}
+
+func (w waiting) Read(p []byte) (int, error) {
+	<-w.after
+	return w.r.Read(p)
 }
 
 type failing struct{ err error }
