@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"poolpatch/internal/auth"
@@ -143,8 +144,9 @@ func credentials(r *http.Request, params url.Values, local bool) auth.Credential
 
 // stream is a connection that a handler has taken over to read a body from.
 type stream struct {
-	conn net.Conn
-	body io.Reader
+	conn   net.Conn
+	source *patient
+	body   io.Reader
 	// length is what the request announced, -1 for nothing.
 	length int64
 }
@@ -157,12 +159,12 @@ func takeOver(w http.ResponseWriter, r *http.Request, headers ...string) (*strea
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
-	in := &stream{conn: conn, length: -1}
+	in := &stream{conn: conn, source: &patient{conn: conn}, length: -1}
 	if err := in.answer(r, headers); err != nil {
 		conn.Close()
 		return nil, err
 	}
-	source := bufio.NewReaderSize(io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), patient{conn}), bodyBuffer)
+	source := bufio.NewReaderSize(io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), in.source), bodyBuffer)
 	switch {
 	case len(r.TransferEncoding) > 0:
 		in.body = httputil.NewChunkedReader(source)
@@ -192,7 +194,7 @@ func (in *stream) answer(r *http.Request, headers []string) error {
 // until makes reads of the body fail when ctx ends, with the reason why it did.
 func (in *stream) until(ctx context.Context) (stop func() bool) {
 	in.body = &cancellable{ctx, in.body}
-	return context.AfterFunc(ctx, func() { in.conn.SetReadDeadline(time.Unix(1, 0)) })
+	return context.AfterFunc(ctx, in.source.interrupt)
 }
 
 // cancellable is a body whose reads are interrupted when ctx ends: what they then say is only that.
@@ -227,9 +229,26 @@ func (in *stream) finish(err error) {
 }
 
 // patient reads from a connection and gives up only when nothing comes for a while.
-type patient struct{ conn net.Conn }
+type patient struct {
+	conn net.Conn
 
-func (p patient) Read(b []byte) (int, error) {
-	p.conn.SetReadDeadline(time.Now().Add(bodyTimeout))
+	mu          sync.Mutex // around the deadline: a Read that begins must not undo an interrupt
+	interrupted bool
+}
+
+func (p *patient) Read(b []byte) (int, error) {
+	p.mu.Lock()
+	if !p.interrupted {
+		p.conn.SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
+	p.mu.Unlock()
 	return p.conn.Read(b)
+}
+
+// interrupt makes Read fail from now on, also one that waits.
+func (p *patient) interrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.interrupted = true
+	p.conn.SetReadDeadline(time.Unix(1, 0))
 }
