@@ -20,15 +20,21 @@ const commandTimeout = 30 * time.Minute
 
 // command runs a program. The error says what it printed.
 func command(ctx context.Context, argv ...string) error {
+	_, err := output(ctx, argv...)
+	return err
+}
+
+// output is command that gives what the program printed on standard output, without the space around it.
+func output(ctx context.Context, argv ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, commandTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	var printed bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &printed, &printed
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(printed.String()))
+		return "", fmt.Errorf("%s: %w: %s%s", strings.Join(argv, " "), err, out.String(), errs.String())
 	}
-	return nil
+	return strings.TrimSpace(out.String()), nil
 }
 
 // writes makes the arm of a program that writes the file out, with what brings it to stable storage if
