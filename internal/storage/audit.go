@@ -104,7 +104,7 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	case !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "no record and no task owns it", Repair: "make its record", Fix: func(ctx context.Context) error {
 			return s.update(ctx, func(tx *db.Tx) error {
-				return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(sr.ref, img))
+				return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr.ref, img))
 			})
 		}}, true
 	case img.Temporary:

@@ -289,7 +289,7 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) error {
 
 func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.VDI], img Image) error {
 	if row.IsNull() {
-		return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(sr, img))
+		return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr, img))
 	}
 	return db.Change(tx, row, func(vdi *xenapi.VDI) error {
 		// The row knows who has attached the VDI to write since; the SR does not.
@@ -297,7 +297,7 @@ func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.V
 		if vdi.VirtualSize != img.Size {
 			digest = ""
 		}
-		adopt(vdi, img)
+		adopt(tx, vdi, img)
 		vdi.Digest = digest
 		return nil
 	})

@@ -68,7 +68,7 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 	}
 	// A crash here leaves a belonging without an image, below one without a row: recovery's undoVDI
 	// removes either.
-	img := imageOf(rec)
+	img := s.imageOf(rec)
 	img.Temporary = true
 	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
 	defer cancel()
@@ -136,11 +136,19 @@ func (s *Service) Keep(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 	defer cancel()
 	// A crash after Describe leaves an image that looks lasting, but whose belonging still stands:
 	// recovery removes it as if it were temporary.
-	if err := sr.Describe(dctx, imageOf(rec)); err != nil {
+	if err := sr.Describe(dctx, s.imageOf(rec)); err != nil {
 		return located(err, rec.SR, ref)
 	}
+	img, _, err := find(dctx, sr, func(img Image) bool { return img.Location == rec.Location })
+	if err != nil {
+		return err
+	}
 	return s.update(ctx, func(tx *db.Tx) error {
-		if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error { edit(vdi); return nil }); err != nil {
+		if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error {
+			edit(vdi)
+			vdi.PhysicalUtilisation = img.Used
+			return nil
+		}); err != nil {
 			return err
 		}
 		if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
@@ -392,7 +400,7 @@ func (s *Service) DescribeVDI(ctx context.Context, ref xenapi.Ref[xenapi.VDI], f
 	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
 	defer cancel()
 	// A crash before this leaves an older name on the SR: the row is what counts.
-	return located(sr.Describe(dctx, imageOf(rec)), rec.SR, ref)
+	return located(sr.Describe(dctx, s.imageOf(rec)), rec.SR, ref)
 }
 
 // vdiOnSR finds a VDI's row and its attached SR.
@@ -446,28 +454,37 @@ func find(ctx context.Context, sr SR, match func(Image) bool) (Image, bool, erro
 }
 
 // imageOf is what an SR remembers of a VDI.
-func imageOf(rec xenapi.VDI) Image {
-	return Image{
+func (s *Service) imageOf(rec xenapi.VDI) Image {
+	img := Image{
 		Location: rec.Location, UUID: rec.UUID, Size: rec.VirtualSize,
 		NameLabel: rec.NameLabel, NameDescription: rec.NameDescription, Type: rec.Type,
 		Sharable: rec.Sharable, ReadOnly: rec.ReadOnly, IsASnapshot: rec.IsASnapshot, SnapshotTime: rec.SnapshotTime,
 		OtherConfig: rec.OtherConfig, SMConfig: rec.SMConfig, Digest: rec.Digest,
 	}
+	_ = s.view(func(tx *db.Tx) error {
+		original, _ := db.Lookup(tx, rec.SnapshotOf)
+		img.SnapshotOf = original.UUID
+		return nil
+	})
+	return img
 }
 
 // recordOf is the row of an image that a scan found.
-func recordOf(sr xenapi.Ref[xenapi.SR], img Image) xenapi.VDI {
+func recordOf(tx *db.Tx, sr xenapi.Ref[xenapi.SR], img Image) xenapi.VDI {
 	rec := xenapi.New[xenapi.VDI]()
 	rec.SR, rec.Location, rec.UUID, rec.Managed = sr, img.Location, img.UUID, true
-	adopt(&rec, img)
+	adopt(tx, &rec, img)
 	return rec
 }
 
 // adopt takes over what the SR remembers.
-func adopt(rec *xenapi.VDI, img Image) {
+func adopt(tx *db.Tx, rec *xenapi.VDI, img Image) {
 	rec.VirtualSize, rec.PhysicalUtilisation = img.Size, img.Used
 	rec.NameLabel, rec.NameDescription, rec.Type = img.NameLabel, img.NameDescription, img.Type
 	rec.Sharable, rec.ReadOnly = img.Sharable, img.ReadOnly
 	rec.IsASnapshot, rec.SnapshotTime = img.IsASnapshot, img.SnapshotTime.Truncate(time.Second)
+	if original, err := db.ByUUID[xenapi.VDI](tx, img.SnapshotOf); err == nil {
+		rec.SnapshotOf = original
+	}
 	rec.OtherConfig, rec.SMConfig, rec.Digest = img.OtherConfig, img.SMConfig, img.Digest
 }

@@ -40,10 +40,9 @@ func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI
 	return w, nil
 }
 
-// OpenCopy makes the task's private copy of a VDI: a clone on the VDI's own SR where that can clone, else
-// a copy on it, or on another SR of this host when this host cannot reach it (M6). The copy is mounted
-// only if its content has the digest (I1). Errors: INVALID_PATCH when it has not, SR_FULL, VDI_IN_USE,
-// HOST_CANNOT_SEE_SR.
+// OpenCopy makes the task's private copy of a VDI: a clone where its SR can clone, else a copy on the same
+// SR (M6). The copy is mounted only if its content has the digest (I1). Errors: INVALID_PATCH when it has
+// not, SR_FULL, VDI_IN_USE, SR_HAS_NO_PBDS when this host does not see the SR.
 func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (*Workspace, error) {
 	ref, err := s.privateCopy(ctx, t, vdi, func(rec *xenapi.VDI) {
 		rec.NameLabel, rec.NameDescription = label, "Private copy of a host; it goes when the task has ended"
