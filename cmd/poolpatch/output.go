@@ -113,7 +113,7 @@ func size(n int64) string {
 
 // parseSize reads what size writes, and plain bytes.
 func parseSize(text string) (int64, error) {
-	number := strings.TrimRight(text, "BKMGTPiBbytes ")
+	number := strings.TrimRight(text, "KMGTPiB ")
 	unit := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSpace(text[len(number):]), "B"), "i")
 	shift, ok := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}[unit]
 	var n float64
