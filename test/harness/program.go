@@ -2,6 +2,7 @@ package harness
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -66,6 +67,7 @@ type Gate struct {
 	t    testing.TB
 	path string
 	name string
+	held *os.File // while a program stands there: without it, the gate would open by itself
 }
 
 // NewGate makes a gate.
@@ -74,7 +76,13 @@ func NewGate(t testing.TB, d *Daemon, name string) *Gate {
 	if err := unix.Mkfifo(d.Path(name), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &Gate{t, d.Path(name), name}
+	g := &Gate{t: t, path: d.Path(name), name: name}
+	t.Cleanup(func() {
+		if g.held != nil {
+			g.held.Close()
+		}
+	})
+	return g
 }
 
 // GateWait is the shell command that waits at the gate of a name.
@@ -83,17 +91,19 @@ func GateWait(name string) string { return "read pass < $POOLPATCH_ROOT/" + name
 // Arrived waits until a program stands at the gate, and returns what lets it through.
 func (g *Gate) Arrived() (open func()) {
 	g.t.Helper()
-	var f *os.File
 	Eventually(g.t, "a program stands at the gate "+g.name, func() (there bool) {
-		var err error
-		f, err = os.OpenFile(g.path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		f, err := os.OpenFile(g.path, os.O_WRONLY|unix.O_NONBLOCK, 0)
+		if err == nil {
+			g.held = f
+		}
 		return err == nil
 	})
 	return func() {
 		g.t.Helper()
-		if _, err := f.WriteString("go\n"); err != nil {
+		_, err := g.held.WriteString("go\n")
+		if err := errors.Join(err, g.held.Close()); err != nil {
 			g.t.Error(err)
 		}
-		f.Close()
+		g.held = nil
 	}
 }
