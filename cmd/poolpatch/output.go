@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -116,8 +117,8 @@ func parseSize(text string) (int64, error) {
 	number := strings.TrimRight(text, "KMGTPiB ")
 	unit := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSpace(text[len(number):]), "B"), "i")
 	shift, ok := map[string]int{"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}[unit]
-	var n float64
-	if _, err := fmt.Sscanf(number+" ", "%g ", &n); err != nil || !ok || n < 0 || n > float64(int64(1)<<62>>shift) {
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || !ok || !(n >= 0 && n <= float64(int64(1)<<62>>shift)) {
 		return 0, usagef("%q is no size; sizes look like 4GiB, 512MiB or 1048576", text)
 	}
 	return int64(n * float64(int64(1)<<shift)), nil
