@@ -64,6 +64,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	defer stop()
 	// The first signal asks the command to clean up; the second kills it.
 	defer context.AfterFunc(ctx, stop)()
+	cobra.EnableCommandSorting = false // help tells commands in the order in which they are needed
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.command()
 	root.SetArgs(args)
@@ -178,7 +179,6 @@ func (c *cli) command() *cobra.Command {
 	root.SetUsageTemplate(strings.Replace(root.UsageTemplate(), "{{if .Runnable}}", "{{if and .Runnable (not .HasAvailableSubCommands)}}", 1))
 	root.SuggestionsMinimumDistance = 2
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	cobra.EnableCommandSorting = false
 	root.AddGroup(&cobra.Group{ID: "pool", Title: "The pool:"}, &cobra.Group{ID: "host", Title: "This host:"},
 		&cobra.Group{ID: "author", Title: "Patch files:"})
 	add(root, "pool", c.patchCommand(), c.vdiCommand(), c.srCommand(), c.pbdCommand(), c.hostCommand(), c.taskCommand(), c.userCommand())
