@@ -189,7 +189,7 @@ func (w *Workspace) Discard(ctx context.Context) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	if w.volume != nil {
-		if err := w.volume.Close(ctx); err != nil {
+		if err := w.volume.Discard(ctx); err != nil {
 			w.service.log.Error("temporary VDI still mounted; it stays until the next start", "vdi", w.vdi, "error", err)
 			return
 		}

@@ -32,8 +32,9 @@ type Volume struct {
 	options MountOptions
 	loop    *Loop // nil when the image is a block device
 
-	mu   sync.Mutex // one Grow or Close at a time
-	undo []undoStep // what Close still has to do, last first
+	mu       sync.Mutex // one Grow or Close at a time
+	undo     []undoStep // what Close still has to do, last first
+	unwanted bool       // nothing that was written needs to last
 }
 
 // undoStep takes back one step of Open. It may run again after it has returned an error.
@@ -63,7 +64,12 @@ func (v *Volume) open(ctx context.Context, c Config) error {
 	}
 	if !c.ReadOnly {
 		// Unmounting writes the superblock last, after its own flush.
-		v.later(func(ctx context.Context) error { return flush(ctx, v.device) })
+		v.later(func(ctx context.Context) error {
+			if v.unwanted {
+				return nil
+			}
+			return flush(ctx, v.device)
+		})
 	}
 	if err := mountPoint(v.dir); err != nil {
 		return err
@@ -160,6 +166,15 @@ func (v *Volume) Trim(ctx context.Context) error { return Trim(ctx, v.dir) }
 
 // Sync puts everything on stable storage.
 func (v *Volume) Sync(ctx context.Context) error { return Sync(ctx, v.dir) }
+
+// Discard is Close for a volume whose content nobody wants: what was written need not reach the storage, which
+// may be full, so that it cannot.
+func (v *Volume) Discard(ctx context.Context) error {
+	v.mu.Lock()
+	v.unwanted = true
+	v.mu.Unlock()
+	return v.Close(ctx)
+}
 
 // Close unmounts, detaches and removes the mount point. What was written is on stable storage when it returns nil. It works
 // also when ctx has ended, and may be called twice: the second call tries again what the first one could not do.

@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -99,6 +102,36 @@ func TestNoRoom(t *testing.T) {
 		d := d.For(t)
 		_, err := d.TryUpload(bytes.NewReader(small.Signed(t)), -1)
 		harness.WantCode(t, "an upload that may need 4 GiB", err, xenapi.CodeHostHasNoPatchSR)
+		d.Clean()
+	})
+	t.Run("in the middle", func(t *testing.T) {
+		d := d.For(t)
+		p := harness.Program{Tail: strings.Repeat("m", 14<<20)}
+		patch := p.Signed(t)
+		task := d.NewTask("upload")
+		conn, err := d.Begin(task, fmt.Sprintf("Content-Length: %d", len(patch)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write(patch[:1<<20]); err != nil {
+			t.Fatal(err)
+		}
+		harness.Eventually(t, "the upload has its VDI", func() bool { return len(harness.Records[xenapi.VDI](d)) == 1 })
+		// Somebody else takes the room that there was when the SR was chosen.
+		hog := filepath.Join(dir, "hog")
+		if err := harness.Run("", "dd", "if=/dev/zero", "of="+hog, "bs=1M"); err == nil {
+			t.Error("the SR is not full")
+		}
+		_, _ = conn.Write(patch[1<<20:]) // the daemon may hang up
+		_ = conn.CloseWrite()
+		err = harness.Failure(harness.Wait(d, task))
+		if code := xenapi.CodeOf(err); code != xenapi.CodeSRFull && code != xenapi.CodeOutOfSpace {
+			t.Errorf("an upload whose SR filled up: %v", err)
+		}
+		if err := os.Remove(hog); err != nil {
+			t.Fatal(err)
+		}
 		d.Clean()
 	})
 	t.Run("for the copy", func(t *testing.T) {
