@@ -93,7 +93,8 @@ func (m *method) paramName(i int) string { return m.sig.Params[i].Name }
 // what has none must be there.
 func decodeConstructor(v rpc.Value, dst reflect.Value) error {
 	class := xenapi.ClassFor(dst.Type().Elem())
-	dst.Elem().Set(reflect.ValueOf(class.New()))
+	defaults := reflect.ValueOf(class.New())
+	dst.Elem().Set(defaults)
 	present, err := rpc.DecodeRecord(v, dst.Interface())
 	if err != nil {
 		return err
@@ -103,7 +104,7 @@ func decodeConstructor(v rpc.Value, dst reflect.Value) error {
 			return fmt.Errorf("field not found: %s", f.Name)
 		}
 		if !f.Wire() || f.Qualifier == xenapi.Runtime {
-			dst.Elem().Field(f.Index).SetZero() // not the caller's to give
+			dst.Elem().Field(f.Index).Set(defaults.Field(f.Index)) // not the caller's to give
 		}
 	}
 	return nil

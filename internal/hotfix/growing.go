@@ -11,6 +11,9 @@ import (
 // kilobytes.
 const growingBuffer = 1 << 20
 
+// growingDirect is how long a piece must be to be written without going through the buffer.
+const growingDirect = 128 << 10
+
 // GrowingFile is a file that is open only while its buffer is written to it. Where the kernel does not let the daemon
 // grow a mounted file system, that is unmounted for a moment, and no file in it may be open then; so what
 // is streamed into a volume that may have to grow goes through GrowingFiles.
@@ -33,12 +36,13 @@ func CreateGrowing(path string, perm os.FileMode) (*GrowingFile, error) {
 
 // Write appends p. What is in the buffer reaches the file by Flush or Sync at the latest.
 func (g *GrowingFile) Write(p []byte) (int, error) {
-	if len(g.buf)+len(p) > cap(g.buf) {
+	direct := len(p) >= growingDirect
+	if direct || len(g.buf)+len(p) > cap(g.buf) {
 		if err := g.Flush(); err != nil {
 			return 0, err
 		}
 	}
-	if len(p) > cap(g.buf) {
+	if direct {
 		return len(p), g.write(p)
 	}
 	g.buf = append(g.buf, p...)

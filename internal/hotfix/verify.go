@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
 	"time"
@@ -58,6 +59,11 @@ func refusef(format string, args ...any) error { return refusal(fmt.Sprintf(form
 // Errors: INVALID_PATCH with the reason; an error of r or w wrapped as it is, so that a client that went
 // away and a full disk are told from a bad patch; a key file that cannot be read.
 func (v *Verifier) Verify(ctx context.Context, r io.Reader, w io.Writer) (Signed, error) {
+	return v.pass(ctx, r, w, true)
+}
+
+// pass is Verify, which hashes the whole file only where somebody needs that.
+func (v *Verifier) pass(ctx context.Context, r io.Reader, w io.Writer, hashed bool) (Signed, error) {
 	keys, err := LoadKeyring(v.o.KeyDir)
 	if err != nil {
 		return Signed{}, err
@@ -66,14 +72,21 @@ func (v *Verifier) Verify(ctx context.Context, r io.Reader, w io.Writer) (Signed
 	if err != nil {
 		return Signed{}, err
 	}
-	src := newSource(ctx, r)
+	var whole []hash.Hash
+	if hashed || len(allowed) > 0 {
+		whole = append(whole, sha256.New())
+	}
+	src := newSource(ctx, r, whole...)
 	defer src.hash.stop()
 	in := bufio.NewReaderSize(src, readAhead)
 	signer, err := verify(in, w, keys, allowed, v.o.Now())
 	if err != nil {
 		return Signed{}, wire(err)
 	}
-	s := Signed{Signer: signer, SHA256: hex.EncodeToString(src.hash.sums()[0]), Size: src.size}
+	s := Signed{Signer: signer, Size: src.size}
+	for _, sum := range src.hash.sums() {
+		s.SHA256 = hex.EncodeToString(sum)
+	}
 	if signer == AllowListed {
 		return s, v.checkAllowed(s, allowed)
 	}
@@ -160,8 +173,8 @@ type source struct {
 	err  error // the end, once it was read: nothing is read after it
 }
 
-func newSource(ctx context.Context, r io.Reader) *source {
-	return &source{ctx: ctx, r: r, hash: newBackground(sha256.New())}
+func newSource(ctx context.Context, r io.Reader, hashes ...hash.Hash) *source {
+	return &source{ctx: ctx, r: r, hash: newBackground(hashes...)}
 }
 
 func (s *source) Read(p []byte) (int, error) {

@@ -72,7 +72,7 @@ func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	}
 	defer space.Discard(ctx)
 	s.step("content-mounted")
-	c, err := s.extract(ctx, t, space.Dir())
+	c, err := s.extract(ctx, t, space.Dir(), s.verifier.ExtractKnown)
 	if err != nil {
 		return err
 	}
@@ -137,8 +137,11 @@ func writePatchFile(dir string, r io.Reader) error {
 	return w.Close()
 }
 
+// extraction is one of a Verifier's ways to extract.
+type extraction func(ctx context.Context, patch io.Reader, dir string) (hotfix.Verified, error)
+
 // extract verifies the patch in a workspace and extracts its program in the same pass.
-func (s *Service) extract(ctx context.Context, t *task.Task, dir string) (content, error) {
+func (s *Service) extract(ctx context.Context, t *task.Task, dir string, how extraction) (content, error) {
 	file, err := openInRoot(dir, patchFile)
 	if err != nil {
 		return content{}, fmt.Errorf("patch file of its VDI: %w", err)
@@ -148,7 +151,7 @@ func (s *Service) extract(ctx context.Context, t *task.Task, dir string) (conten
 	if err != nil {
 		return content{}, err
 	}
-	program, err := s.verifier.Extract(ctx, file, scratch)
+	program, err := how(ctx, file, scratch)
 	return content{t, program, scratch}, err
 }
 

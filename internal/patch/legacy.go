@@ -101,7 +101,7 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 		return err
 	}
 	defer space.Discard(ctx)
-	c, err := s.extract(ctx, t, space.Dir())
+	c, err := s.extract(ctx, t, space.Dir(), s.verifier.Extract)
 	if err != nil {
 		return err
 	}

@@ -26,8 +26,8 @@ type Attachment struct {
 }
 
 // Attach opens a VDI for the task. Several tasks may read a VDI at once; one that writes is alone.
-// Attaching for writing makes the recorded content digest void. It waits while an operation changes the VDI. Errors: VDI_IN_USE, VDI_READONLY,
-// VDI_MISSING, SR_HAS_NO_PBDS.
+// Attaching for writing makes the recorded content digest void. It waits while an operation changes the
+// VDI. Errors: VDI_IN_USE, VDI_READONLY, VDI_MISSING, SR_HAS_NO_PBDS.
 func (s *Service) Attach(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], mode Mode) (*Attachment, error) {
 	rec, sr, err := s.vdiOnSR(ref)
 	if err != nil {
