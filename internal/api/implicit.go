@@ -231,15 +231,18 @@ func (a *API) change(tx *db.Tx, class *xenapi.Class, f xenapi.Field, ref string,
 }
 
 func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
-	byKey := func(args []reflect.Value) (string, string) {
-		key := args[1].String()
-		if role, ok := keyRoles[class.Name+"."+f.Name][key]; ok {
-			return class.Name + ".add_to_" + f.Name + "/key:" + key, role
+	byKey := func(message string) func([]reflect.Value) (string, string) {
+		return func(args []reflect.Value) (string, string) {
+			key := args[1].String()
+			if role, ok := keyRoles[class.Name+"."+f.Name][key]; ok {
+				return class.Name + "." + message + "/key:" + key, role
+			}
+			return class.Name + "." + message, f.SetterRole
 		}
-		return class.Name + ".add_to_" + f.Name, f.SetterRole
 	}
+	add, remove := "add_to_"+f.Name, "remove_from_"+f.Name
 	key, value := xenapi.Param{Name: "key", Type: "string"}, xenapi.Param{Name: "value", Type: "string"}
-	a.addWrite(class, f, "add_to_"+f.Name, []xenapi.Param{key, value}, []reflect.Type{f.Type.Key(), f.Type.Elem()},
+	a.addWrite(class, f, add, []xenapi.Param{key, value}, []reflect.Type{f.Type.Key(), f.Type.Elem()},
 		func(field reflect.Value, ref string, args []reflect.Value) error {
 			if field.IsNil() {
 				field.Set(reflect.MakeMap(f.Type))
@@ -249,14 +252,14 @@ func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
 			}
 			field.SetMapIndex(args[0], args[1])
 			return nil
-		}).permission = byKey
-	a.addWrite(class, f, "remove_from_"+f.Name, []xenapi.Param{key}, []reflect.Type{f.Type.Key()},
+		}).permission = byKey(add)
+	a.addWrite(class, f, remove, []xenapi.Param{key}, []reflect.Type{f.Type.Key()},
 		func(field reflect.Value, _ string, args []reflect.Value) error {
 			if !field.IsNil() {
 				field.SetMapIndex(args[0], reflect.Value{})
 			}
 			return nil
-		}).permission = byKey
+		}).permission = byKey(remove)
 }
 
 func (a *API) addSetWrites(class *xenapi.Class, f xenapi.Field) {
