@@ -1,0 +1,221 @@
+package api_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"poolpatch/internal/api"
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/rpc"
+	"poolpatch/internal/storage"
+	"poolpatch/internal/storage/memsr"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+const (
+	here    = xenapi.Ref[xenapi.Host]("OpaqueRef:here")
+	theRoot = "OpaqueRef:session-root" // the local superuser's session
+	thePool = "OpaqueRef:pool"
+	rootPW  = "r00t"
+)
+
+// sessionOf is the session of somebody with a role.
+func sessionOf(role string) string { return "OpaqueRef:session-" + role }
+
+// pool is a pool of one host, as far as the method table sees it.
+type pool struct {
+	api     *api.API
+	db      *db.DB
+	auth    *auth.Service
+	tasks   *task.Service
+	storage *storage.Service
+	caller  api.Caller
+	log     *lines
+}
+
+func tables() (all []db.Table) {
+	return []db.Table{
+		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
+		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
+		db.TableOf[task.Belonging](),
+	}
+}
+
+// newEmpty is a pool with nothing in its database.
+func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
+	t.Helper()
+	d, err := db.Open(t.Context(), memkv.New(faults...), db.Options{Writer: "here", Tables: tables()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(d.Close)
+	p := &pool{db: d, log: &lines{}}
+	log, root := slog.New(p.log), t.TempDir()
+	p.auth = auth.New(d, here, log, auth.Options{})
+	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
+	p.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log)
+	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
+		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
+	})
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Host: here}, log)
+	t.Cleanup(p.tasks.Wait)
+	return p
+}
+
+// newPool has one host, a session for each role and one for the local superuser.
+func newPool(t testing.TB, faults ...memkv.Option) *pool {
+	t.Helper()
+	p := newEmpty(t, faults...)
+	p.update(t, func(tx *db.Tx) error {
+		return errors.Join(append(seedSessions(tx),
+			db.Insert(tx, here, xenapi.Host{UUID: "uuid-here", NameLabel: "one"}),
+			db.Insert(tx, thePool, xenapi.Pool{UUID: "uuid-pool", Master: here}))...)
+	})
+	if err := p.storage.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.tasks.Wait(); p.storage.DetachAll(context.Background()) })
+	return p
+}
+
+func seedSessions(tx *db.Tx) []error {
+	errs := []error{db.Insert(tx, theRoot, xenapi.Session{UUID: "uuid-root", AuthUserSID: auth.Root, AuthUserName: auth.Root, IsLocalSuperuser: true, LastActive: time.Now()})}
+	for _, role := range xenapi.Roles() {
+		errs = append(errs, db.Insert(tx, xenapi.Ref[xenapi.Session](sessionOf(role)),
+			xenapi.Session{UUID: "uuid-" + role, AuthUserSID: role, AuthUserName: role, Role: role, Kind: "user", LastActive: time.Now()}))
+	}
+	return errs
+}
+
+func (p *pool) update(t testing.TB, fn func(*db.Tx) error) {
+	t.Helper()
+	if err := p.db.Update(t.Context(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func insert[T xenapi.Object](t testing.TB, p *pool, ref xenapi.Ref[T], rec T) {
+	t.Helper()
+	p.update(t, func(tx *db.Tx) error { return db.Insert(tx, ref, rec) })
+}
+
+func get[T xenapi.Object](p *pool, ref xenapi.Ref[T]) (rec T) {
+	_ = p.db.View(func(tx *db.Tx) error { rec, _ = db.Lookup(tx, ref); return nil })
+	return rec
+}
+
+// newSR makes an SR that this host sees.
+func (p *pool) newSR(t testing.TB) xenapi.Ref[xenapi.SR] {
+	t.Helper()
+	return xenapi.Ref[xenapi.SR](p.call(t, theRoot, "SR.create", here, map[string]string{}, 0, "memory", "", "mem", "user", false).Text)
+}
+
+// try makes a call over JSON-RPC, whose session is its first parameter.
+func (p *pool) try(t testing.TB, method string, params ...any) (rpc.Value, *xenapi.Error) {
+	t.Helper()
+	reply, err := rpc.JSON(t.Context(), p.api.For(p.caller), rpc.EncodeRequest(method, params))
+	if err != nil {
+		t.Fatalf("%s: %v", method, err)
+	}
+	value, failure, err := rpc.DecodeReply(reply)
+	if err != nil {
+		t.Fatalf("%s: %v: %s", method, err, reply)
+	}
+	return value, failure
+}
+
+// call makes a call that must succeed.
+func (p *pool) call(t testing.TB, session, method string, params ...any) rpc.Value {
+	t.Helper()
+	value, failure := p.try(t, method, append([]any{session}, params...)...)
+	if failure != nil {
+		t.Fatalf("%s: %v", method, failure)
+	}
+	return value
+}
+
+// refused makes a call that must fail with an error's description.
+func (p *pool) refused(t testing.TB, want []string, method string, params ...any) {
+	t.Helper()
+	value, failure := p.try(t, method, params...)
+	if failure == nil {
+		t.Errorf("%s%v = %v, want %v", method, params, value, want)
+		return
+	}
+	if got := failure.Description(); !slices.Equal(got, want) {
+		t.Errorf("%s%v: %q, want %q", method, params, got, want)
+	}
+}
+
+// code is what a call ends with: "" is success.
+func (p *pool) code(t testing.TB, method string, params ...any) string {
+	t.Helper()
+	if _, failure := p.try(t, method, params...); failure != nil {
+		return failure.Code
+	}
+	return ""
+}
+
+// texts makes strings of an array.
+func texts(v rpc.Value) []string {
+	all := []string{}
+	for _, item := range v.Items {
+		all = append(all, item.Text)
+	}
+	return all
+}
+
+// members makes a map of a struct whose values are strings.
+func members(v rpc.Value) map[string]string {
+	all := map[string]string{}
+	for _, m := range v.Members {
+		all[m.Name] = m.Value.Text
+	}
+	return all
+}
+
+// lines is a log that a test reads.
+type lines struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (l *lines) Enabled(context.Context, slog.Level) bool { return true }
+func (l *lines) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *lines) WithGroup(string) slog.Handler            { return l }
+func (l *lines) Handle(_ context.Context, r slog.Record) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s", r.Level, r.Message)
+	r.Attrs(func(a slog.Attr) bool { fmt.Fprintf(&b, " %s=%v", a.Key, a.Value); return true })
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, b.String())
+	return nil
+}
+
+// with lists the lines that have all the words.
+func (l *lines) with(words ...string) (found []string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.all {
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
