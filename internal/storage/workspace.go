@@ -2,7 +2,6 @@ package storage
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -101,28 +100,10 @@ func (w *Workspace) mount(ctx context.Context, format bool) (err error) {
 			return err
 		}
 	}
-	w.reserve(ctx)
 	w.volume, err = volume.Open(ctx, volume.Config{
 		File: w.attachment.File, Dir: w.mountPoint(), Format: format, Label: "poolpatch",
 	})
 	return err
-}
-
-// reserve takes the VDI's whole size from its SR for as long as it is a workspace, if the SR has twice as
-// much: that is only for speed, and must not be what makes another upload fail.
-func (w *Workspace) reserve(ctx context.Context) {
-	var sr xenapi.Ref[xenapi.SR]
-	_ = w.service.view(func(tx *db.Tx) error {
-		rec, _ := db.Lookup(tx, w.vdi)
-		sr = rec.SR
-		return nil
-	})
-	if free, err := w.service.Free(ctx, sr); err != nil || free < 2*w.size {
-		return
-	}
-	if err := image.Reserve(ctx, w.attachment.File, w.size); err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		w.service.log.Warn("workspace is slower than it could be", "vdi", w.vdi, "error", err)
-	}
 }
 
 func (w *Workspace) mountPoint() string {
