@@ -9,8 +9,10 @@ import (
 )
 
 var (
-	errMalformed     = errors.New("Unknown error code or malformed xml") //nolint:staticcheck // sent as it is
-	errPrerequisites = errors.New("Malformed prerequisite list")         //nolint:staticcheck // sent as it is
+	//lint:ignore ST1005 clients know the text as it is
+	errMalformed = errors.New("Unknown error code or malformed xml")
+	//lint:ignore ST1005 clients know the text as it is
+	errPrerequisites = errors.New("Malformed prerequisite list")
 )
 
 type patchRef = xenapi.Ref[xenapi.PoolPatch]
