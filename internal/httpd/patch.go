@@ -40,7 +40,7 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 	defer t.caller.Done(r.Context())
 	uuid := t.params.Get("uuid")
 	if uuid == "" {
-		page(w, http.StatusBadRequest, "Bad Request", "The parameter uuid is missing")
+		s.reject(w, r, t, http.StatusBadRequest, xenapi.ErrInvalidValue("uuid", uuid))
 		return
 	}
 	begun := false

@@ -56,9 +56,10 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 			Parent: xenapi.ParseRef[xenapi.Task](params.Get("subtask_of")), OtherConfig: httpOtherConfig(r),
 		},
 	}
-	err = auth.Authorize(caller.Session, permission, role)
-	if err == nil {
-		err = s.ownsTask(caller, t.task)
+	if err = s.ownsTask(caller, t.task); err != nil {
+		t.task = "" // not the caller's to fail either
+	} else {
+		err = auth.Authorize(caller.Session, permission, role)
 	}
 	if err != nil {
 		s.refuse(w, r, t, err)
@@ -91,6 +92,12 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, t transfer, err 
 		return
 	}
 	errorPage(w, domain)
+}
+
+// reject answers a request that asks for what is not served with a status of its own, and fails the
+// client's task as refuse does.
+func (s *Server) reject(w http.ResponseWriter, r *http.Request, t transfer, status int, err *xenapi.Error) {
+	page(w, status, http.StatusText(status), errorText(s.failTask(r, t, err)))
 }
 
 // failTask ends the client's task, if it has one, with an error.

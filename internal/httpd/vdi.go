@@ -24,8 +24,12 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	}
 	defer t.caller.Done(r.Context())
 	t.spec.Encode = rpc.MarshalXMLValue
-	if !rawFormat(t.params) || len(r.TransferEncoding) > 0 {
-		page(w, http.StatusNotFound, "Not Found", "Images are taken in format raw, with a length or until the connection ends")
+	if len(r.TransferEncoding) > 0 {
+		s.reject(w, r, t, http.StatusNotFound, xenapi.ErrValueNotSupported("transfer-encoding", r.TransferEncoding[0],
+			"an image has a length, or ends with the connection"))
+		return
+	}
+	if !s.rawFormat(w, r, t) {
 		return
 	}
 	vdi, sr, err := s.importTarget(t.params)
@@ -34,7 +38,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	if vdi.IsNull() && (sr.IsNull() || r.ContentLength <= 0) {
-		s.missing(w, r, t)
+		s.reject(w, r, t, http.StatusBadRequest, xenapi.NewError(xenapi.CodeVDIMissing))
 		return
 	}
 	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
@@ -69,15 +73,14 @@ func (s *Server) importNew(ctx context.Context, t *task.Task, sr xenapi.Ref[xena
 	return vdi, s.Storage.Keep(ctx, t, vdi, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil })
 }
 
-// missing answers a request that names no VDI.
-func (s *Server) missing(w http.ResponseWriter, r *http.Request, t transfer) {
-	domain := s.failTask(r, t, xenapi.NewError(xenapi.CodeVDIMissing))
-	page(w, http.StatusBadRequest, "Bad Request", errorText(domain))
-}
-
-func rawFormat(params url.Values) bool {
-	format := params.Get("format")
-	return format == "" || strings.EqualFold(format, "raw")
+// rawFormat answers a request for an image in a format that is not served, and reports whether it is raw.
+func (s *Server) rawFormat(w http.ResponseWriter, r *http.Request, t transfer) bool {
+	format := t.params.Get("format")
+	if format == "" || strings.EqualFold(format, "raw") {
+		return true
+	}
+	s.reject(w, r, t, http.StatusNotFound, xenapi.ErrValueNotSupported("format", format, "images are moved in format raw"))
+	return false
 }
 
 func (s *Server) importTarget(params url.Values) (vdi xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], err error) {
@@ -166,14 +169,13 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	defer t.caller.Done(r.Context())
-	if !rawFormat(t.params) {
-		page(w, http.StatusNotFound, "Not Found", "Images are given in format raw")
+	if !s.rawFormat(w, r, t) {
 		return
 	}
 	var vdi xenapi.Ref[xenapi.VDI]
 	err := s.DB.View(func(tx *db.Tx) (err error) { vdi, err = named[xenapi.VDI](tx, t.params.Get("vdi")); return err })
 	if err == nil && vdi.IsNull() {
-		s.missing(w, r, t)
+		s.reject(w, r, t, http.StatusBadRequest, xenapi.NewError(xenapi.CodeVDIMissing))
 		return
 	}
 	if err != nil {
