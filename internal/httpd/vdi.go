@@ -139,8 +139,11 @@ func (f *framed) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p[:min(f.left, uint64(len(p)))])
 	f.left -= uint64(n)
 	f.at += uint64(n)
-	if err == io.EOF && f.left > 0 {
-		err = io.ErrUnexpectedEOF
+	if err == io.EOF {
+		// Between two chunks is no end either: the next read says so.
+		if err = nil; f.left > 0 {
+			err = io.ErrUnexpectedEOF
+		}
 	}
 	return n, err
 }
