@@ -194,7 +194,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		defer export.Close(ctx)
 		offset, length, status := byteRange(r.Header.Get("Range"), export.Size)
 		begun = true
-		exportHeaders(w.Header(), export.UUID, t.task, offset, length, export.Size, status)
+		exportHeaders(w.Header(), export.UUID, work.Ref(), offset, length, export.Size, status)
 		w.WriteHeader(status)
 		return "", export.Write(ctx, w, offset, length)
 	})
