@@ -1,0 +1,347 @@
+package httpd_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"poolpatch/internal/api"
+	"poolpatch/internal/auth"
+	"poolpatch/internal/db"
+	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/hotfix"
+	"poolpatch/internal/httpd"
+	"poolpatch/internal/metrics"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/rpc"
+	"poolpatch/internal/storage"
+	"poolpatch/internal/storage/memsr"
+	"poolpatch/internal/task"
+	"poolpatch/internal/volume"
+	"poolpatch/xenapi"
+)
+
+// Uploads mount.
+func TestMain(m *testing.M) {
+	if err := volume.Isolate(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+const (
+	here    = xenapi.Ref[xenapi.Host]("OpaqueRef:here")
+	theRoot = "OpaqueRef:session-root"
+	secret  = "the pool's secret"
+	rootPW  = "r00t"
+	theUUID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	mib     = 1 << 20
+	// patience bounds whatever a test waits for.
+	patience = 30 * time.Second
+)
+
+func sessionOf(role string) string { return "OpaqueRef:session-" + role }
+
+// site is a host's daemon without a database of its own: it listens on TCP, on TLS and on a unix socket.
+type site struct {
+	db      *db.DB
+	auth    *auth.Service
+	tasks   *task.Service
+	storage *storage.Service
+	sr      xenapi.Ref[xenapi.SR]
+	key     *hotfix.SigningKey
+
+	plain, tls, socket string // addresses
+	stop               context.CancelFunc
+	served             chan error
+}
+
+func tables() []db.Table {
+	return []db.Table{
+		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
+		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
+		db.TableOf[task.Belonging](),
+	}
+}
+
+func newSite(t testing.TB) *site {
+	t.Helper()
+	d, err := db.Open(t.Context(), memkv.New(), db.Options{Writer: "here", Tables: tables()})
+	must(t, err)
+	t.Cleanup(d.Close)
+	log, root := slog.New(slog.DiscardHandler), t.TempDir()
+	s := &site{db: d, served: make(chan error, 1)}
+	s.newKey(t, root)
+	s.auth = auth.New(d, here, log, auth.Options{})
+	s.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
+	s.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log)
+	patches := patch.New(d, here, s.tasks, patch.OnStorage(s.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
+		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
+	})
+	must(t, d.Update(t.Context(), seed))
+	must(t, s.storage.Start(t.Context()))
+	t.Cleanup(func() { s.storage.DetachAll(context.Background()) })
+	s.newSR(t)
+	s.serve(t, httpd.New(httpd.Services{
+		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Host: here}, log),
+	}, log))
+	return s
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *site) newKey(t testing.TB, dir string) {
+	t.Helper()
+	public, private, err := hotfix.GenerateKey("Test", "test@example.com", nil)
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(dir, "test.asc"), public, 0o644))
+	s.key, err = hotfix.ParseSigningKey(private, nil)
+	must(t, err)
+}
+
+func seed(tx *db.Tx) error {
+	errs := []error{
+		db.Insert(tx, here, xenapi.Host{UUID: "uuid-here"}),
+		db.Insert(tx, "OpaqueRef:pool", xenapi.Pool{UUID: "uuid-pool", Master: here, Secret: secret}),
+		db.Insert(tx, theRoot, xenapi.Session{UUID: "uuid-root", AuthUserSID: auth.Root, IsLocalSuperuser: true, LastActive: time.Now()}),
+	}
+	for _, role := range xenapi.Roles() {
+		errs = append(errs, db.Insert(tx, xenapi.Ref[xenapi.Session](sessionOf(role)),
+			xenapi.Session{UUID: "uuid-" + role, AuthUserSID: role, Role: role, Kind: "user", LastActive: time.Now()}))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *site) newSR(t testing.TB) {
+	t.Helper()
+	_, err := s.tasks.Do(t.Context(), task.Spec{}, func(ctx context.Context, tk *task.Task) (_ any, err error) {
+		s.sr, err = s.storage.CreateSR(ctx, tk, storage.NewSR{Record: xenapi.SR{NameLabel: "memory", Type: "mem", ContentType: "user"}, Host: here})
+		return "", err
+	})
+	must(t, err)
+	must(t, s.db.Update(t.Context(), func(tx *db.Tx) error {
+		return db.Change(tx, "OpaqueRef:pool", func(p *xenapi.Pool) error { p.DefaultSR = s.sr; return nil })
+	}))
+}
+
+func (s *site) serve(t testing.TB, server *httpd.Server) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "poolpatch-") // a socket's path is short
+	must(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	config, err := httpd.SelfSigned(filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"), []string{"127.0.0.1"})
+	must(t, err)
+	plain, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	secure, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	local, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	must(t, err)
+	s.plain, s.tls, s.socket = plain.Addr().String(), secure.Addr().String(), local.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	s.stop = cancel
+	watched := make(chan error, 1)
+	go func() { watched <- s.tasks.WatchCancels(ctx) }()
+	go func() {
+		s.served <- server.Serve(ctx, []httpd.Listener{{Listener: plain}, {Listener: secure, TLS: config}, {Listener: local, Local: true}})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-s.served; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+		<-watched
+		s.tasks.CancelAll()
+		s.tasks.Wait()
+	})
+}
+
+// signed is a patch, filled up to a size in bytes.
+func (s *site) signed(t testing.TB, fill int) []byte {
+	t.Helper()
+	program := fmt.Sprintf("#!/bin/sh\necho '<info uuid=%q version=\"1.0\" name-label=\"n\" name-description=\"d\" after-apply-guidance=\"\"/>'\nexit 0\n%s",
+		theUUID, strings.Repeat("#", fill))
+	var b bytes.Buffer
+	must(t, hotfix.Sign(strings.NewReader(program), &b, s.key))
+	return b.Bytes()
+}
+
+func get[T xenapi.Object](s *site, ref xenapi.Ref[T]) (rec T) {
+	_ = s.db.View(func(tx *db.Tx) error { rec, _ = db.Lookup(tx, ref); return nil })
+	return rec
+}
+
+func all[T xenapi.Object](s *site) map[xenapi.Ref[T]]T {
+	rows := map[xenapi.Ref[T]]T{}
+	_ = s.db.View(func(tx *db.Tx) error {
+		for ref, rec := range db.All[T](tx) {
+			rows[ref] = rec
+		}
+		return nil
+	})
+	return rows
+}
+
+// await waits until the database is as a test expects it.
+func (s *site) await(t testing.TB, what string, done func(tx *db.Tx) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := s.db.Wait(ctx, func(tx *db.Tx) (bool, error) { return done(tx), nil }); err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
+
+// nothingLeft is what must hold when no request runs: no VDI but those named, nothing owned, no
+// throw-away task.
+func (s *site) nothingLeft(t testing.TB, kept ...xenapi.Ref[xenapi.VDI]) {
+	t.Helper()
+	s.tasks.Wait()
+	s.await(t, "throw-away tasks stay", func(tx *db.Tx) bool {
+		for _, rec := range db.All[xenapi.Task](tx) {
+			if !rec.ByClient {
+				return false
+			}
+		}
+		return true
+	})
+	vdis := all[xenapi.VDI](s)
+	for _, ref := range kept {
+		delete(vdis, ref)
+	}
+	for ref, rec := range vdis {
+		t.Errorf("VDI left: %s %q", ref, rec.NameLabel)
+	}
+	for _, b := range all[task.Belonging](s) {
+		t.Errorf("owned still: %s %s", b.Kind, b.Object)
+	}
+}
+
+// newTask makes a task as a client does, for a session.
+func (s *site) newTask(t testing.TB, session string) xenapi.Ref[xenapi.Task] {
+	t.Helper()
+	user := get(s, xenapi.Ref[xenapi.Session](session)).AuthUserSID
+	ref, err := s.tasks.Create(t.Context(), task.Spec{Label: "client's", Session: xenapi.Ref[xenapi.Session](session), User: user})
+	must(t, err)
+	return ref
+}
+
+// newVDI makes a VDI of a size in bytes.
+func (s *site) newVDI(t testing.TB, size int64) (ref xenapi.Ref[xenapi.VDI]) {
+	t.Helper()
+	_, err := s.tasks.Do(t.Context(), task.Spec{}, func(ctx context.Context, tk *task.Task) (_ any, err error) {
+		rec := xenapi.New[xenapi.VDI]()
+		rec.SR, rec.VirtualSize, rec.Type = s.sr, size, xenapi.VDITypeUser
+		ref, err = s.storage.CreateVDI(ctx, tk, rec)
+		return "", err
+	})
+	must(t, err)
+	return ref
+}
+
+// wire is a connection on which a test says and hears every byte.
+type wire struct {
+	net.Conn
+	t  testing.TB
+	in *bufio.Reader
+}
+
+func dial(t testing.TB, address string) *wire {
+	t.Helper()
+	network := "tcp"
+	if strings.HasPrefix(address, "/") {
+		network = "unix"
+	}
+	conn, err := net.Dial(network, address)
+	must(t, err)
+	return newWire(t, conn)
+}
+
+func dialTLS(t testing.TB, address string, config *tls.Config) *wire {
+	t.Helper()
+	conn, err := tls.Dial("tcp", address, config)
+	must(t, err)
+	return newWire(t, conn)
+}
+
+func newWire(t testing.TB, conn net.Conn) *wire {
+	t.Cleanup(func() { conn.Close() })
+	must(t, conn.SetDeadline(time.Now().Add(patience)))
+	return &wire{conn, t, bufio.NewReader(conn)}
+}
+
+// say sends text; lines end as HTTP's do.
+func (w *wire) say(lines ...string) {
+	w.t.Helper()
+	_, err := io.WriteString(w, strings.Join(lines, "\r\n")+"\r\n\r\n")
+	must(w.t, err)
+}
+
+// send sends bytes. A server that has refused may have closed already.
+func (w *wire) send(b []byte) { _, _ = w.Write(b) }
+
+// head reads the next answer up to its body.
+func (w *wire) head() *http.Response {
+	w.t.Helper()
+	resp, err := http.ReadResponse(w.in, nil)
+	must(w.t, err)
+	return resp
+}
+
+// end tells the server that nothing more comes.
+func (w *wire) end() {
+	w.t.Helper()
+	must(w.t, w.Conn.(interface{ CloseWrite() error }).CloseWrite())
+}
+
+// rest reads until the server closes, and closes.
+func (w *wire) rest(resp *http.Response) string {
+	w.t.Helper()
+	body, err := io.ReadAll(resp.Body)
+	must(w.t, err)
+	if extra, err := io.ReadAll(w.in); err != nil || len(extra) > 0 {
+		w.t.Errorf("after the answer: %q %v", extra, err)
+	}
+	w.Close()
+	return string(body)
+}
+
+// do makes a request through net/http's client on a connection of its own.
+func (s *site) do(t testing.TB, method, path string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	return s.doBody(t, method, path, "", headers...)
+}
+
+func (s *site) doBody(t testing.TB, method, path, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	w := dial(t, s.plain)
+	lines := append([]string{method + " " + path + " HTTP/1.1", "Host: pool", "Connection: close"}, headers...)
+	if body != "" {
+		lines = append(lines, fmt.Sprint("Content-Length: ", len(body)))
+	}
+	w.say(lines...)
+	w.send([]byte(body))
+	resp := w.head()
+	return resp, w.rest(resp)
+}
