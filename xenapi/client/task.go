@@ -180,7 +180,12 @@ func (c *Client) transfer(ctx context.Context, label string, work func(context.C
 	case werr == nil:
 		return c.finish(ctx, task, nil)
 	case ctx.Err() != nil:
-		return c.giveUp(ctx, task)
+		result, err := c.giveUp(ctx, task)
+		if xenapi.CodeOf(err) != "" {
+			// The server noticed that the body had ended before it was told why.
+			err = context.Cause(ctx)
+		}
+		return result, err
 	}
 	return c.reason(ctx, task, werr)
 }
