@@ -400,7 +400,7 @@ func TestUploadThatIsGivenUp(t *testing.T) {
 	// The reader blocks for ever: giving up must not wait for it.
 	r, w := io.Pipe()
 	defer w.Close()
-	_, err := c.UploadPatch(ctx, r, -1, nil)
+	_, err := c.UploadPatch(ctx, r, 1000, nil)
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("error %v", err)
 	}
