@@ -88,7 +88,7 @@ func chunk(offset uint64, data string) string {
 
 func TestFramed(t *testing.T) {
 	t.Parallel()
-	end := chunk(0, "")
+	end, broken := chunk(0, ""), &xenapi.Error{Code: xenapi.CodeVDIIOError}
 	for _, c := range []struct {
 		what, in, want string
 		err            error
@@ -98,11 +98,11 @@ func TestFramed(t *testing.T) {
 		{"adjacent chunks", chunk(0, "abc") + chunk(3, "de") + end, "abcde", nil},
 		{"a gap before and between", chunk(2, "a") + chunk(5, "b") + end, "\x00\x00a\x00\x00b", nil},
 		{"what follows the end is not read", chunk(0, "a") + end + "garbage", "a", nil},
-		{"no end", chunk(0, "abc"), "abc", io.ErrUnexpectedEOF},
-		{"nothing at all", "", "", io.ErrUnexpectedEOF},
-		{"half a header", chunk(0, "a") + end[:7], "a", io.ErrUnexpectedEOF},
-		{"data that ends early", chunk(0, "abcdef")[:15], "abc", io.ErrUnexpectedEOF},
-		{"backwards", chunk(4, "a") + chunk(4, "b") + end, "\x00\x00\x00\x00a", &xenapi.Error{Code: xenapi.CodeVDIIOError}},
+		{"no end", chunk(0, "abc"), "abc", broken},
+		{"nothing at all", "", "", broken},
+		{"half a header", chunk(0, "a") + end[:7], "a", broken},
+		{"data that ends early", chunk(0, "abcdef")[:15], "abc", broken},
+		{"backwards", chunk(4, "a") + chunk(4, "b") + end, "\x00\x00\x00\x00a", broken},
 	} {
 		for name, r := range map[string]io.Reader{
 			"at once": strings.NewReader(c.in), "byte by byte": iotest.OneByteReader(strings.NewReader(c.in)),
@@ -112,6 +112,17 @@ func TestFramed(t *testing.T) {
 			if string(got) != c.want || !errors.Is(err, c.err) {
 				t.Errorf("%s, %s: %q %v, want %q %v", c.what, name, got, err, c.want, c.err)
 			}
+		}
+	}
+}
+
+// What breaks the connection is no end of the stream.
+func TestFramedKeepsOtherErrors(t *testing.T) {
+	t.Parallel()
+	reset := errors.New("connection reset")
+	for _, in := range []string{chunk(0, "abc")[:14], chunk(0, "abc"), chunk(0, "abc")[:5]} {
+		if _, err := io.ReadAll(&framed{r: io.MultiReader(strings.NewReader(in), iotest.ErrReader(reset))}); !errors.Is(err, reset) {
+			t.Errorf("after %d bytes: %v", len(in), err)
 		}
 	}
 }

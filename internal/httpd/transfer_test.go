@@ -10,11 +10,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/rpc"
 	"poolpatch/xenapi"
 )
+
+// hangUp is sooner than the server closes the connection of a client that it has refused and that stays.
+const hangUp = 8 * time.Second
 
 func basic(user, password string) string {
 	return "Authorization: Basic " + base64.StdEncoding.EncodeToString([]byte(user+":"+password))
@@ -185,6 +189,27 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// The same patch again is the same record, told in the same way.
+func TestUploadingTwice(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed := s.signed(t, 0)
+	var results []string
+	for range 2 {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "PUT /pool_patch_upload?task_id="+string(ref)+" HTTP/1.0", "Cookie: session_id="+theRoot, fmt.Sprint("Content-Length: ", len(signed)))
+		resp := w.head()
+		w.send(signed)
+		w.rest(resp)
+		results = append(results, get(s, ref).Result)
+	}
+	patch := get(s, xenapi.Ref[xenapi.PoolPatch](results[0]))
+	if patch.UUID != theUUID || results[0] != results[1] {
+		t.Errorf("results %q", results)
+	}
+	s.nothingLeft(t, patch.VDI)
+}
+
 // forget removes a patch and its VDI, so that the next upload is a new one.
 func (s *site) forget(t testing.TB, ref xenapi.Ref[xenapi.PoolPatch]) {
 	t.Helper()
@@ -206,6 +231,8 @@ func TestTheEmptyProbeMakesNothing(t *testing.T) {
 	s := newSite(t)
 	for what, proto := range map[string]string{"no bytes": "HTTP/1.1", "no bytes, HTTP/1.0": "HTTP/1.0"} {
 		w := s.beginUpload(t, "PUT /pool_patch_upload "+proto, "Host: pool", "Cookie: session_id="+theRoot, "Content-Length: 0")
+		// The answer ends although this client stays: well before the server would hang up on it.
+		must(t, w.SetDeadline(time.Now().Add(hangUp)))
 		resp := w.head()
 		if body := w.rest(resp); resp.StatusCode != 200 || !strings.Contains(body, "the upload is empty") {
 			t.Errorf("%s: %d %s", what, resp.StatusCode, body)
@@ -376,9 +403,7 @@ func TestImportInChunks(t *testing.T) {
 	vdi := s.newVDI(t, int64(len(want)))
 	var stream []byte
 	add := func(from, to int) {
-		stream = binary.LittleEndian.AppendUint64(stream, uint64(from))
-		stream = binary.LittleEndian.AppendUint32(stream, uint32(to-from))
-		stream = append(stream, want[from:to]...)
+		stream = append(append(stream, chunkHeader(from, to-from)...), want[from:to]...)
 	}
 	add(0, 70_000)
 	add(len(want)-70_000, len(want))
@@ -430,6 +455,7 @@ func TestImportsThatAreRefused(t *testing.T) {
 		{"a transfer encoding", "vdi=" + string(vdi), "Transfer-Encoding: chunked", 404, xenapi.CodeValueNotSupported},
 		{"neither VDI nor SR", "", "Content-Length: 1", 400, xenapi.CodeVDIMissing},
 		{"an SR and no length", "sr_id=" + string(s.sr), "Accept: */*", 400, xenapi.CodeVDIMissing},
+		{"an SR and a length that nobody believes", "sr_id=" + string(s.sr), "Content-Length: 1125899906842624", 400, xenapi.CodeVDIMissing},
 		{"no such VDI", "vdi=none", "Content-Length: 1", 500, xenapi.CodeUUIDInvalid},
 		{"no such SR", "sr_id=OpaqueRef:none", "Content-Length: 1", 500, xenapi.CodeUUIDInvalid},
 	} {
@@ -468,7 +494,43 @@ func TestExportsThatAreRefused(t *testing.T) {
 	}
 }
 
-// What is longer than the VDI fails when the VDI is full, and leaves the new VDI of an import behind nowhere.
+// An image that was cut off is no image: what the client announced must arrive, and an import that was to
+// make a VDI leaves none.
+func TestAnImageThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	want := image()
+	vdi := s.newVDI(t, int64(len(want)))
+	half := chunkHeader(0, len(want))
+	for _, c := range []struct{ what, query, header, code string }{
+		{"into a VDI", "vdi=" + string(vdi), fmt.Sprint("Content-Length: ", len(want)), xenapi.CodeVDIIOError},
+		{"into a new VDI", "sr_id=" + string(s.sr), fmt.Sprint("Content-Length: ", len(want)), xenapi.CodeVDIIOError},
+		{"within a chunk", "chunked&vdi=" + string(vdi), "Accept: */*", xenapi.CodeVDIIOError},
+		{"1 PiB: the length was not known", "vdi=" + string(vdi), "Content-Length: 1125899906842624", ""},
+		{"no length", "vdi=" + string(vdi), "Accept: */*", ""},
+	} {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "PUT /import_raw_vdi?"+c.query+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool", "Cookie: session_id="+theRoot, c.header)
+		resp := w.head()
+		if strings.HasPrefix(c.query, "chunked") {
+			w.send(half)
+		}
+		w.send(want[:mib])
+		w.end()
+		body := w.rest(resp)
+		if rec := get(s, ref); append(rec.ErrorInfo, "")[0] != c.code || !strings.Contains(body, c.code) || resp.StatusCode != 200 {
+			t.Errorf("%s: task %s %q; %d %s", c.what, rec.Status, rec.ErrorInfo, resp.StatusCode, body)
+		}
+		s.nothingLeft(t, vdi)
+	}
+}
+
+// chunkHeader begins a chunk of XenAPI's own framing.
+func chunkHeader(offset, length int) []byte {
+	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(nil, uint64(offset)), uint32(length))
+}
+
+// What is longer than the VDI fails when the VDI is full.
 func TestAnImageThatIsTooLong(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

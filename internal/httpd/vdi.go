@@ -3,6 +3,7 @@ package httpd
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -37,7 +38,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		s.refuse(w, r, t, err)
 		return
 	}
-	if vdi.IsNull() && (sr.IsNull() || r.ContentLength <= 0) {
+	if vdi.IsNull() && (sr.IsNull() || r.ContentLength <= 0 || r.ContentLength >= unbelievable) {
 		s.reject(w, r, t, http.StatusBadRequest, xenapi.NewError(xenapi.CodeVDIMissing))
 		return
 	}
@@ -46,8 +47,13 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		s.refuse(w, r, t, err)
 		return
 	}
-	if t.params.Has("chunked") {
+	switch {
+	case t.params.Has("chunked"):
 		in.body, in.length = &framed{r: in.body}, -1
+	case in.length >= unbelievable:
+		in.length = -1
+	case in.length > 0:
+		in.body = &whole{r: in.body, length: in.length}
 	}
 	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
 		defer in.until(ctx)()
@@ -111,6 +117,26 @@ func named[T xenapi.Object](tx *db.Tx, id string) (xenapi.Ref[T], error) {
 	return db.ByUUID[T](tx, id)
 }
 
+// unbelievable is the length in bytes from which on it says that the client knows none: one client says
+// 1 PiB and ends the connection where the image ends.
+const unbelievable = 1 << 50
+
+// whole is an image of an announced length: one that ends before it was cut off, and is no image. The
+// error is no end of file, which would pass for the image's own end.
+type whole struct {
+	r            io.Reader
+	read, length int64
+}
+
+func (w *whole) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	w.read += int64(n)
+	if err == io.EOF && w.read < w.length {
+		err = xenapi.ErrVDIIOError(fmt.Sprintf("the image ended after %d of %d bytes", w.read, w.length))
+	}
+	return n, err
+}
+
 // framed reads XenAPI's own chunks: an offset of eight and a length of four bytes, little-endian, then
 // the data; a chunk of length 0 ends the stream. What lies between two chunks reads as zeroes.
 type framed struct {
@@ -139,19 +165,27 @@ func (f *framed) Read(p []byte) (int, error) {
 	n, err := f.r.Read(p[:min(f.left, uint64(len(p)))])
 	f.left -= uint64(n)
 	f.at += uint64(n)
-	if err == io.EOF {
-		// Between two chunks is no end either: the next read says so.
-		if err = nil; f.left > 0 {
-			err = io.ErrUnexpectedEOF
-		}
+	switch {
+	case err == io.EOF && f.left == 0:
+		err = nil // between two chunks is no end either: the next read says so
+	case err != nil:
+		err = f.cutOff(err)
 	}
 	return n, err
+}
+
+// cutOff is a failed read of a stream whose last chunk has not come.
+func (f *framed) cutOff(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return xenapi.ErrVDIIOError(fmt.Sprintf("the stream ended at %d, before its last chunk", f.at))
+	}
+	return err
 }
 
 func (f *framed) next() error {
 	var header [12]byte
 	if _, err := io.ReadFull(f.r, header[:]); err != nil {
-		return fmt.Errorf("header of a chunk: %w", io.ErrUnexpectedEOF)
+		return f.cutOff(err)
 	}
 	offset, length := binary.LittleEndian.Uint64(header[:8]), binary.LittleEndian.Uint32(header[8:])
 	if length == 0 {
