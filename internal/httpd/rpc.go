@@ -50,8 +50,9 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, local bool, answer
 	h.Set("Cache-Control", "no-cache, no-store")
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Headers", "X-Requested-With")
-	if !r.Close {
-		h.Set("Connection", "keep-alive")
+	h.Set("Connection", "keep-alive")
+	if r.Close {
+		h.Set("Connection", "close")
 	}
 	w.Write(reply)
 }
