@@ -407,6 +407,11 @@ func TestATaskIsItsOwners(t *testing.T) {
 			t.Errorf("the owner's task: %+v", rec)
 		}
 	}
+	// A key that the stranger's role may write, in a task that is not the stranger's.
+	ref = p.call(t, owner, "task.create", "label", "description").Text
+	p.refused(t, denied, "task.add_to_other_config", stranger, ref, "applies_to", "v")
+	p.call(t, operator, "task.add_to_other_config", ref, "applies_to", "v")
+	p.refused(t, denied, "task.remove_from_other_config", stranger, ref, "applies_to")
 	for _, method := range []string{"task.cancel", "task.destroy"} {
 		ref := p.call(t, owner, "task.create", "label", "description").Text
 		p.refused(t, denied, method, stranger, ref)
