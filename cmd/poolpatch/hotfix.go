@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"poolpatch/internal/hotfix"
-	"poolpatch/internal/sandbox"
 	"poolpatch/xenapi"
 )
 
@@ -194,7 +193,7 @@ func (c *cli) patchInfo(ctx context.Context, v *hotfix.Verifier, in io.Reader) (
 	if err != nil {
 		return err
 	}
-	info, err := hotfix.RunInfo(ctx, program, hotfix.Env{Root: c.root, Started: func(sandbox.Process) {}})
+	info, err := hotfix.RunInfo(ctx, program, hotfix.Env{Root: c.root})
 	if err != nil {
 		return err
 	}

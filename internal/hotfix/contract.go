@@ -23,11 +23,10 @@ const (
 
 // Env is what a program is run with.
 type Env struct {
-	Root     string                // of the host's file system that the patch changes; POOLPATCH_ROOT
-	Scratch  string                // working directory and TMPDIR; "" is where the program was extracted
-	Deadline time.Duration         // of the call; 0 is its default
-	Log      io.Writer             // gets the output as it comes; nil for none
-	Started  func(sandbox.Process) // names the process group once it runs; see sandbox.Command
+	Root     string        // of the host's file system that the patch changes; POOLPATCH_ROOT
+	Scratch  string        // working directory and TMPDIR; "" is where the program was extracted
+	Deadline time.Duration // of the call; 0 is its default
+	Log      io.Writer     // gets the output as it comes; nil for none
 }
 
 const (
@@ -54,7 +53,7 @@ func (v Verified) run(ctx context.Context, call string, deadline time.Duration, 
 	}
 	r, err := sandbox.Run(ctx, sandbox.Command{
 		Path: path, Args: []string{call}, Env: e.vars(), Dir: e.Scratch,
-		Deadline: deadline, Log: e.Log, Started: e.Started,
+		Deadline: deadline, Log: e.Log,
 	})
 	switch {
 	case errors.Is(err, syscall.ENOENT):

@@ -6,8 +6,8 @@
 //
 // Invariant: when Run has returned, no process of the group is left, whatever the program did, except when
 // the error says so. A process that leaves the group on purpose (setsid, a daemon) is not followed, but
-// cannot hold Run up either. Start with Run; group.go says how a group is ended and how a left-over one is
-// recognized.
+// cannot hold Run up either. Start with Run; group.go says how a group is ended, left.go how what a killed
+// daemon left is found.
 package sandbox
 
 import (
@@ -36,7 +36,7 @@ const (
 )
 
 // Command is what to run. Path is absolute; Args does not repeat it. Standard input is /dev/null, the
-// environment is Env and the mark of group.go.
+// environment is Env and the mark of left.go.
 type Command struct {
 	Path string
 	Args []string
@@ -49,12 +49,6 @@ type Command struct {
 	Log         io.Writer // gets the output as it comes; nil for none
 	LogLimit    int64     // bytes; 0 is 16 MiB
 	OutputLimit int       // bytes kept in Result.Output; 0 is 1 MiB
-
-	// Started is called once the program runs: it may have executed instructions by then, or have ended, but
-	// its process number cannot have been given to another process. A daemon that dies before it has
-	// recorded the Process takes the group's leader with it, yet not the children that the leader made in
-	// those milliseconds.
-	Started func(Process)
 }
 
 // Result is how a program ended.
@@ -142,13 +136,6 @@ func start(ctx context.Context, c Command, out *os.File) (*exec.Cmd, error) {
 // attend waits for the leader, the deadline or the context, whichever comes first, and then for the end of
 // the whole group. It does not reap the leader.
 func attend(ctx context.Context, c Command, pid int) (why ending, err error) {
-	if c.Started != nil {
-		p, err := identify(pid)
-		if err != nil {
-			return byItself, errors.Join(err, endGroup(pid, 0))
-		}
-		c.Started(p)
-	}
 	ended := make(chan error, 1)
 	go func() { ended <- awaitExit(pid) }()
 	deadline := time.NewTimer(c.Deadline)

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -99,62 +99,78 @@ func TestRunDeadline(t *testing.T) {
 		signal               syscall.Signal
 		code                 int
 	}{
-		{"ends at SIGTERM", "echo on; sleep 1000", "on\n", syscall.SIGTERM, -1},
-		{"traps SIGTERM", "trap 'echo bye; exit 3' TERM; echo on; while :; do :; done", "on\nbye\n", 0, 3},
-		{"ignores SIGTERM", "trap '' TERM; echo on; sleep 1000", "on\n", syscall.SIGKILL, -1},
-		{"children ignore it too", "trap '' TERM; (sleep 1000 & sleep 1000) & echo on; wait", "on\n", syscall.SIGKILL, -1},
-		{"stopped", "echo on; kill -STOP $$", "on\n", syscall.SIGKILL, -1},
+		{"ends at SIGTERM", "echo $$; sleep 1000", "", syscall.SIGTERM, -1},
+		{"traps SIGTERM", "trap 'echo bye; exit 3' TERM; echo $$; while :; do :; done", "bye\n", 0, 3},
+		{"ignores SIGTERM", "trap '' TERM; echo $$; sleep 1000", "", syscall.SIGKILL, -1},
+		{"children ignore it too", "trap '' TERM; (sleep 1000 & sleep 1000) & echo $$; wait", "", syscall.SIGKILL, -1},
+		{"stopped", "echo $$; kill -STOP $$", "", syscall.SIGKILL, -1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			c := sh(tt.script)
 			c.Deadline, c.Grace = 500*time.Millisecond, 300*time.Millisecond
-			var p Process
-			c.Started = func(started Process) { p = started }
 			got, err := Run(context.Background(), c)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !got.TimedOut || got.Signal != tt.signal || got.ExitCode != tt.code || string(got.Output) != tt.output {
-				t.Errorf("got %+v with output %q, want %v %d %q", got, got.Output, tt.signal, tt.code, tt.output)
+			output := wantGone(t, got.Output)
+			if !got.TimedOut || got.Signal != tt.signal || got.ExitCode != tt.code || output != tt.output {
+				t.Errorf("got %+v with output %q, want %v %d %q", got, output, tt.signal, tt.code, tt.output)
 			}
-			wantGone(t, p.Group)
 		})
 	}
 }
 
-func wantGone(t *testing.T, group int) {
+// wantGone checks that nothing is left of the group whose leader printed its number first, and gives what was
+// printed after it.
+func wantGone(t *testing.T, output []byte) string {
 	t.Helper()
-	if left, err := members(group); group == 0 || len(left) > 0 || err != nil {
+	number, rest, _ := strings.Cut(string(output), "\n")
+	group, err := strconv.Atoi(number)
+	if err != nil {
+		t.Fatalf("no process number begins the output %q", output)
+	}
+	if left, err := members(group); len(left) > 0 || err != nil {
 		t.Errorf("group %d still has %v, %v", group, left, err)
 	}
+	return rest
+}
+
+// firstWrite is a log that calls a function when the program prints for the first time.
+type firstWrite struct {
+	once sync.Once
+	call func()
+}
+
+func (w *firstWrite) Write(p []byte) (int, error) {
+	w.once.Do(w.call)
+	return len(p), nil
 }
 
 func TestRunCancelled(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(context.Background())
 	cause := errors.New("the task was cancelled")
-	c := sh("sleep 1000")
-	group := 0
-	c.Started = func(p Process) { group = p.Group; cancel(cause) }
+	c := sh("echo $$; sleep 1000")
+	c.Log = &firstWrite{call: func() { cancel(cause) }}
 	got, err := Run(ctx, c)
 	if !errors.Is(err, cause) || got.TimedOut || got.Signal != syscall.SIGTERM {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	wantGone(t, group)
+	wantGone(t, got.Output)
 }
 
 // TestRunEndsWhatTheLeaderLeaves has children that hold the pipe when the leader has ended.
 func TestRunEndsWhatTheLeaderLeaves(t *testing.T) {
 	t.Parallel()
-	c := sh("sleep 1000 & (sleep 1000 &) ; echo done; exit 4")
-	group := 0
-	c.Started = func(p Process) { group = p.Group }
+	c := sh("echo $$; sleep 1000 & (sleep 1000 &) ; echo done; exit 4")
 	got, err := Run(context.Background(), c)
-	if err != nil || got.ExitCode != 4 || string(got.Output) != "done\n" || got.TimedOut {
-		t.Errorf("got %+v with %q, %v", got, got.Output, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	wantGone(t, group)
+	if output := wantGone(t, got.Output); got.ExitCode != 4 || output != "done\n" || got.TimedOut {
+		t.Errorf("got %+v with %q", got, output)
+	}
 }
 
 // TestRunIsNotHeldUp has a process that leaves the group and keeps printing into the pipe.
@@ -253,136 +269,6 @@ func TestExcerpt(t *testing.T) {
 			if got := string(e.bytes()); got != tt.want {
 				t.Errorf("%q in steps of %d: %q, want %q", tt.in, step, got, tt.want)
 			}
-		}
-	}
-}
-
-// group starts a script in a group of its own, outside Run, and gives the group back when it has printed a line.
-func group(t *testing.T, script string, env ...string) (Process, *exec.Cmd) {
-	t.Helper()
-	cmd := exec.Command("/bin/sh", "-c", script)
-	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, env...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); _ = cmd.Wait() })
-	p, err := identify(cmd.Process.Pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := out.Read(make([]byte, 16)); err != nil {
-		t.Fatal(err)
-	}
-	return p, cmd
-}
-
-func TestKillGroup(t *testing.T) {
-	t.Parallel()
-	const children = "trap '' TERM; sleep 1000 & sleep 1000 & echo on; "
-	for _, tt := range []struct {
-		name, script string
-		env          []string
-		dead         bool // the leader is, when KillGroup comes
-		change       func(*Process)
-		killed       bool
-	}{
-		{"leader lives", children + "wait", nil, false, nil, true},
-		{"number reused", children + "wait", nil, false, func(p *Process) { p.StartTime-- }, false},
-		{"leader dead, children marked", children, []string{mark}, true, nil, true},
-		{"leader dead, children not ours", children, nil, true, nil, false},
-		{"leader dead, children older", children, []string{mark}, true, func(p *Process) { p.StartTime += 1000 }, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			p, cmd := group(t, tt.script, tt.env...)
-			if tt.dead {
-				if _, err := cmd.Process.Wait(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if tt.change != nil {
-				tt.change(&p)
-			}
-			if err := KillGroup(context.Background(), p); err != nil {
-				t.Fatal(err)
-			}
-			left, err := members(p.Group)
-			if err != nil || (len(left) == 0) != tt.killed {
-				t.Errorf("left %v, %v; want killed: %t", left, err, tt.killed)
-			}
-		})
-	}
-	for _, group := range []int{-1, 0, 1} {
-		if err := KillGroup(context.Background(), Process{Group: group}); err == nil {
-			t.Errorf("group %d was taken for one of a program", group)
-		}
-	}
-}
-
-// TestLeaderDiesWithTheDaemon runs this test binary as a daemon that is killed while its program runs.
-func TestLeaderDiesWithTheDaemon(t *testing.T) {
-	t.Parallel()
-	pidFile := filepath.Join(t.TempDir(), "pid")
-	daemon := exec.Command(os.Args[0], "-test.run=TestHelperDaemon")
-	daemon.Env = append(os.Environ(), "SANDBOX_TEST_PID_FILE="+pidFile)
-	if err := daemon.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var p Process
-	for deadline := time.Now().Add(time.Minute); p.Group == 0 && time.Now().Before(deadline); pause(context.Background(), pollInterval) {
-		text, _ := os.ReadFile(pidFile)
-		p.Group, _ = strconv.Atoi(strings.TrimSpace(string(text)))
-	}
-	started, err := identify(p.Group)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := daemon.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = daemon.Wait()
-	for deadline := time.Now().Add(time.Minute); ; pause(context.Background(), pollInterval) {
-		left, err := members(started.Group)
-		if err != nil || time.Now().After(deadline) {
-			t.Fatalf("the leader outlives its daemon: %v, %v", left, err)
-		}
-		if len(left) == 1 {
-			break
-		}
-	}
-	// The child that it left is what a recovery finds.
-	if err := KillGroup(context.Background(), started); err != nil {
-		t.Fatal(err)
-	}
-	wantGone(t, started.Group)
-}
-
-// TestHelperDaemon is the daemon of TestLeaderDiesWithTheDaemon; on its own it does nothing.
-func TestHelperDaemon(t *testing.T) {
-	pidFile := os.Getenv("SANDBOX_TEST_PID_FILE")
-	if pidFile == "" {
-		return
-	}
-	_, _ = Run(context.Background(), sh("sleep 1000 & echo $$ >"+pidFile+".new && mv "+pidFile+".new "+pidFile+"; wait"))
-}
-
-func TestParseStat(t *testing.T) {
-	t.Parallel()
-	const tail = " S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9"
-	for _, name := range []string{"(sh)", "(a b)", "(a) S 1 2 3)", "()"} {
-		m, err := parseStat(77, "77 "+name+tail)
-		if err != nil || m.group != 77 || m.start != 4242 || m.state != 'S' {
-			t.Errorf("%s: %+v, %v", name, m, err)
-		}
-	}
-	for _, text := range []string{"", "77 (sh)", "77 (sh) S 1 77", "77 (sh)" + strings.ReplaceAll(tail, "4242", "x")} {
-		if m, err := parseStat(77, text); err == nil {
-			t.Errorf("%q gave %+v", text, m)
 		}
 	}
 }
