@@ -21,7 +21,8 @@ const (
 	stopTimeout = time.Minute
 )
 
-// gpg is a key in a home of its own, as an author of patches has one.
+// gpg is a key in a home of its own, as an author of patches has one: of the kind that gpg makes unless it is asked for
+// another.
 type gpg struct{ home string }
 
 func newKey(ctx context.Context, home string) (gpg, error) {
@@ -29,7 +30,7 @@ func newKey(ctx context.Context, home string) (gpg, error) {
 	if err := os.Mkdir(home, 0o700); err != nil {
 		return g, err
 	}
-	return g, command(ctx, g.with("--passphrase", "", "--quick-generate-key", "Bench <bench@example.com>", "ed25519", "sign", "never")...)
+	return g, command(ctx, g.with("--passphrase", "", "--quick-generate-key", "Bench <bench@example.com>", "default", "sign", "never")...)
 }
 
 // with makes a command line.

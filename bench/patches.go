@@ -96,7 +96,7 @@ func (l *lab) uploads(ctx context.Context) ([]row, error) {
 		return nil, err
 	}
 	return []row{
-		t.against(http, gpgFile, 0.8), t.against(https, gpgFile, 0.8), t.against(zipped, gpgZipped, 0.8),
+		t.against(http, gpgFile, 0.8), t.against(zipped, gpgZipped, 0.8), t.against(https, gpgFile, 0),
 		t.against(http, plain, 0), t.against(https, plain, 0),
 	}, nil
 }

@@ -20,7 +20,8 @@ type PoolPatch struct {
 	// ImageDigest is the content digest of the VDI (docs/image-digest.md), taken when the patch was
 	// written; a copy that has another one is not mounted.
 	ImageDigest string `json:"image_digest" xenapi:"internal"`
-	// Digest is the SHA-256 of the signed file in hexadecimal: two uploads are the same patch when it is equal.
+	// Digest is the digest of the signed file, computed as that of an image with its bytes (docs/image-digest.md): two
+	// uploads are the same patch when it is equal.
 	Digest string `json:"digest" xenapi:"internal"`
 	// Signer is the fingerprint of the key that signed the file.
 	Signer string `json:"signer" xenapi:"internal"`

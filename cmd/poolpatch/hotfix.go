@@ -80,7 +80,7 @@ func (c *cli) hotfixSign() *cobra.Command {
 keeping or on a card, sign with gpg: the result is as good.`,
 		Example: `  gpg --export-secret-keys patches@example.com > key
   poolpatch hotfix sign my-fix.run --key key -o my-fix.gpg
-  gpg --sign --output my-fix.gpg my-fix.run`,
+  gpg --sign --compress-algo none --output my-fix.gpg my-fix.run`,
 		Args: arguments("PROGRAM"),
 	}, &file)
 	cmd.Flags().StringVar(&keyFile, "key", "", "`FILE` with the private key, armored or not")
@@ -189,7 +189,7 @@ func (c *cli) patchInfo(ctx context.Context, v *hotfix.Verifier, in io.Reader) (
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program, err := v.Extract(ctx, in, dir)
+	program, err := v.Extract(ctx, in, hotfix.Dir(dir))
 	if err != nil {
 		return err
 	}
@@ -199,7 +199,7 @@ func (c *cli) patchInfo(ctx context.Context, v *hotfix.Verifier, in io.Reader) (
 	}
 	return c.properties("uuid", info.UUID, "name", info.NameLabel, "description", info.NameDescription, "version", info.Version,
 		"afterwards", guidance(xenapi.PoolPatch{AfterApplyGuidance: info.AfterApplyGuidance}),
-		"signed by", program.Signer(), "size", size(program.SignedSize()), "sha256", program.SHA256())
+		"signed by", program.Signer(), "size", size(program.SignedSize()))
 }
 
 func (c *cli) hotfixKey() *cobra.Command {

@@ -301,7 +301,7 @@ func TestBuildSignVerifyExecute(t *testing.T) {
 	if err := Sign(strings.NewReader(build(t, big)), &patch, key); err != nil {
 		t.Fatal(err)
 	}
-	v, err := NewVerifier(Options{KeyDir: keys.dir, Log: slog.New(slog.DiscardHandler)}).Extract(context.Background(), &patch, t.TempDir())
+	v, err := NewVerifier(Options{KeyDir: keys.dir, Log: slog.New(slog.DiscardHandler)}).Extract(context.Background(), &patch, Dir(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}

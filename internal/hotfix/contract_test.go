@@ -31,7 +31,7 @@ func extract(t testing.TB, program string) Verified {
 	if err := Sign(strings.NewReader(program), &patch, key); err != nil {
 		t.Fatal(err)
 	}
-	v, err := NewVerifier(Options{KeyDir: keys.dir, Log: slog.New(slog.DiscardHandler)}).Extract(context.Background(), &patch, t.TempDir())
+	v, err := NewVerifier(Options{KeyDir: keys.dir, Log: slog.New(slog.DiscardHandler)}).Extract(context.Background(), &patch, Dir(t.TempDir()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -340,8 +340,8 @@ func TestExtract(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 2 { // over a link, then over the program of an earlier call
-		got, err := v.Extract(ctx, bytes.NewReader(patch.Bytes()), dir)
-		if err != nil || got.Signer() != key.Fingerprint() || got.SignedSize() != int64(patch.Len()) || len(got.SHA256()) != 64 {
+		got, err := v.Extract(ctx, bytes.NewReader(patch.Bytes()), Dir(dir))
+		if err != nil || got.Signer() != key.Fingerprint() || got.SignedSize() != int64(patch.Len()) {
 			t.Fatalf("%+v, %v", got, err)
 		}
 		if info, err := os.Lstat(program); err != nil || info.Mode() != 0o700 {
@@ -356,7 +356,7 @@ func TestExtract(t *testing.T) {
 	}
 	bad := bytes.Clone(patch.Bytes())
 	bad[len(bad)-1] ^= 1
-	if got, err := v.Extract(ctx, bytes.NewReader(bad), dir); err == nil || got != (Verified{}) {
+	if got, err := v.Extract(ctx, bytes.NewReader(bad), Dir(dir)); err == nil || got != (Verified{}) {
 		t.Errorf("a bad patch gave %+v, %v", got, err)
 	}
 	if _, err := os.Lstat(program); !errors.Is(err, os.ErrNotExist) {
@@ -366,7 +366,7 @@ func TestExtract(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(program, "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := v.Extract(ctx, bytes.NewReader(patch.Bytes()), dir); err == nil {
+	if _, err := v.Extract(ctx, bytes.NewReader(patch.Bytes()), Dir(dir)); err == nil {
 		t.Error("a directory was replaced")
 	}
 }

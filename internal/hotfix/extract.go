@@ -26,40 +26,46 @@ type Verified struct {
 // Signer is the fingerprint of the trusted primary key in upper-case hex, or AllowListed.
 func (v Verified) Signer() string { return v.signed.Signer }
 
-// SHA256 is of all bytes of the signed file, in lower-case hex.
-func (v Verified) SHA256() string { return v.signed.SHA256 }
-
 // SignedSize is of the signed file, in bytes.
 func (v Verified) SignedSize() int64 { return v.signed.Size }
 
+// Directory is where a program is extracted, and its scratch space.
+type Directory interface {
+	Path() string
+	// Create makes the file name in the directory, which nobody has made before. Once it is closed without an error,
+	// the file can be read and executed; it need not be durable.
+	Create(name string, perm os.FileMode) (io.WriteCloser, error)
+}
+
+// Dir is a Directory by its path.
+type Dir string
+
+// Path implements Directory.
+func (d Dir) Path() string { return string(d) }
+
+// Create implements Directory.
+func (d Dir) Create(name string, perm os.FileMode) (io.WriteCloser, error) {
+	return os.OpenFile(filepath.Join(string(d), name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+}
+
 // Extract verifies a patch and writes its program into dir in the same pass, as the file "program" that only
-// root can read, write and execute. The directory is the program's scratch space; it must be on no host's root
-// file system and changeable by root alone. A program that an earlier call left there is replaced.
+// root can read, write and execute. The directory must be on no host's root file system and changeable by root
+// alone. A program that an earlier call left there is replaced.
 //
 // Errors: those of Verify. On any error nothing is left; a crash leaves a part of the program, which nothing
 // can execute and which goes with the directory. The program is not synced: it never outlives its mount.
-func (v *Verifier) Extract(ctx context.Context, r io.Reader, dir string) (Verified, error) {
-	return v.extract(ctx, r, dir, true)
-}
-
-// ExtractKnown is Extract for a file whose SHA-256 the caller knows, or does not ask for: the result's is "",
-// and a hash of the whole file is saved.
-func (v *Verifier) ExtractKnown(ctx context.Context, r io.Reader, dir string) (Verified, error) {
-	return v.extract(ctx, r, dir, false)
-}
-
-func (v *Verifier) extract(ctx context.Context, r io.Reader, dir string, hashed bool) (Verified, error) {
-	path := filepath.Join(dir, programName)
+func (v *Verifier) Extract(ctx context.Context, r io.Reader, dir Directory) (Verified, error) {
+	path := filepath.Join(dir.Path(), programName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Verified{}, fmt.Errorf("remove old program: %w", err)
 	}
-	f, err := CreateGrowing(path, 0o700)
+	f, err := dir.Create(programName, 0o700)
 	if err != nil {
 		return Verified{}, fmt.Errorf("create program: %w", err)
 	}
-	signed, err := v.pass(ctx, r, f, hashed)
-	if err == nil {
-		err = f.Flush()
+	signed, err := v.pass(ctx, r, f, false)
+	if cerr := f.Close(); err == nil {
+		err = cerr
 	}
 	if err != nil {
 		return Verified{}, errors.Join(err, os.Remove(path))

@@ -144,8 +144,7 @@ func (g *gpgHome) keyDir(t testing.TB, names ...string) string {
 // verifyBytes verifies a file in memory as of now, and gives its program and its signer.
 func verifyBytes(data []byte, keys *Keyring) (program []byte, signer string, err error) {
 	var out bytes.Buffer
-	src := newSource(contextNow, bytes.NewReader(data))
-	defer src.hash.stop()
+	src := &source{ctx: contextNow, r: bytes.NewReader(data)}
 	signer, err = verify(newReader(src), &out, keys, nil, time.Now())
 	return out.Bytes(), signer, err
 }

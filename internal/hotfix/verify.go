@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"log/slog"
 	"time"
@@ -42,7 +41,7 @@ func NewVerifier(o Options) *Verifier {
 // Signed says what a file is that was found good.
 type Signed struct {
 	Signer string // fingerprint of the trusted primary key in upper-case hex, or AllowListed
-	SHA256 string // of all bytes of the file, in lower-case hex
+	SHA256 string // of all bytes of the file, in lower-case hex; "" from Extract, unless unsigned programs are allowed
 	Size   int64  // of the file, bytes
 }
 
@@ -72,20 +71,19 @@ func (v *Verifier) pass(ctx context.Context, r io.Reader, w io.Writer, hashed bo
 	if err != nil {
 		return Signed{}, err
 	}
-	var whole []hash.Hash
+	src := &source{ctx: ctx, r: r}
 	if hashed || len(allowed) > 0 {
-		whole = append(whole, sha256.New())
+		src.hash = newBackground(sha256.New())
+		defer src.hash.stop()
 	}
-	src := newSource(ctx, r, whole...)
-	defer src.hash.stop()
 	in := bufio.NewReaderSize(src, readAhead)
 	signer, err := verify(in, w, keys, allowed, v.o.Now())
 	if err != nil {
 		return Signed{}, wire(err)
 	}
 	s := Signed{Signer: signer, Size: src.size}
-	for _, sum := range src.hash.sums() {
-		s.SHA256 = hex.EncodeToString(sum)
+	if src.hash != nil {
+		s.SHA256 = hex.EncodeToString(src.hash.sum())
 	}
 	if signer == AllowListed {
 		return s, v.checkAllowed(s, allowed)
@@ -167,46 +165,47 @@ func (w writeErrors) Write(p []byte) (int, error) {
 type source struct {
 	ctx  context.Context // of the Verify that the source lives for
 	r    io.Reader
-	hash *background
-	rest []byte // of the last buffer
+	hash *background // nil when nobody asks for the hash of the whole
+	rest []byte      // of the last buffer of hash
 	size int64
 	err  error // the end, once it was read: nothing is read after it
 }
 
-func newSource(ctx context.Context, r io.Reader, hashes ...hash.Hash) *source {
-	return &source{ctx: ctx, r: r, hash: newBackground(hashes...)}
-}
-
 func (s *source) Read(p []byte) (int, error) {
-	if len(s.rest) == 0 && s.err == nil {
-		s.err = s.fill()
+	if s.hash == nil {
+		return s.fill(p)
 	}
-	if s.err != nil {
-		return 0, s.err
+	if len(s.rest) == 0 {
+		buf := s.hash.buffer()
+		n, err := s.fill(buf)
+		s.rest = buf[:n]
+		s.hash.add(s.rest)
+		if err != nil {
+			return 0, err
+		}
 	}
 	n := copy(p, s.rest)
 	s.rest = s.rest[n:]
 	return n, nil
 }
 
-// fill reads the next buffer. The goroutine that calls reads from r itself, so nothing touches r once
-// Verify has returned.
-func (s *source) fill() error {
-	buf := s.hash.buffer()
-	for {
+// fill reads something. The goroutine that calls reads from r itself, so nothing touches r once Verify has returned.
+func (s *source) fill(p []byte) (int, error) {
+	for s.err == nil {
 		if err := context.Cause(s.ctx); err != nil {
-			return &readError{err}
+			s.err = &readError{err}
+			break
 		}
-		n, err := s.r.Read(buf)
-		s.rest, s.size = buf[:n], s.size+int64(n)
+		n, err := s.r.Read(p)
+		s.size += int64(n)
 		switch {
 		case n > 0: // an error that comes with bytes comes again without them
-			s.hash.add(s.rest)
-			return nil
+			return n, nil
 		case err == io.EOF:
-			return io.EOF
+			s.err = io.EOF
 		case err != nil:
-			return &readError{err}
+			s.err = &readError{err}
 		}
 	}
+	return 0, s.err
 }

@@ -458,8 +458,7 @@ func TestVerifyPast4GiB(t *testing.T) {
 	key, keys := demoKey(t)
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(Sign(&zeros{size}, w, key)) }()
-	src := newSource(context.Background(), r)
-	defer src.hash.stop()
+	src := &source{ctx: context.Background(), r: r}
 	var n countWriter
 	signer, err := verify(newReader(src), &n, keys, nil, time.Now())
 	if err != nil || signer != key.Fingerprint() || int64(n) != size {
@@ -509,8 +508,7 @@ func FuzzVerify(f *testing.F) {
 	f.Add([]byte("\xa3\x02\x78\x9c\x03\x00"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		out := boundedWriter{left: 64 << 20}
-		src := newSource(context.Background(), bytes.NewReader(data))
-		defer src.hash.stop()
+		src := &source{ctx: context.Background(), r: bytes.NewReader(data)}
 		_, err := verify(newReader(src), &out, keys, nil, time.Now())
 		if err == nil && !bytes.Equal(out.head, program) {
 			t.Errorf("accepted a program that was not signed: %q", out.head)
@@ -567,7 +565,7 @@ func BenchmarkVerify(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := v.Extract(context.Background(), in, dir); err != nil {
+		if _, err := v.Extract(context.Background(), in, Dir(dir)); err != nil {
 			b.Fatal(err)
 		}
 		in.Close()

@@ -30,6 +30,12 @@ type Storage interface {
 type Workspace interface {
 	VDI() xenapi.Ref[xenapi.VDI]
 	Dir() string
+	// Open reads a file in Dir from its beginning.
+	Open(name string) (io.ReadCloser, error)
+	// Create makes a file in Dir that lasts. CreateTemporary makes one that goes before Seal or with Discard.
+	// Both are for large content, and take part in Grow.
+	Create(name string, perm os.FileMode) (File, error)
+	CreateTemporary(name string, perm os.FileMode) (io.WriteCloser, error)
 	// Size is the VDI's size in bytes; Grow enlarges VDI and file system while it is mounted.
 	Size() int64
 	Grow(ctx context.Context, size int64) error
@@ -40,6 +46,13 @@ type Workspace interface {
 	Keep(ctx context.Context, edit func(*xenapi.VDI), commit func(*db.Tx) error) error
 	// Discard unmounts and destroys the VDI. It does nothing after Keep, and may be called twice.
 	Discard(ctx context.Context)
+}
+
+// File is written from its beginning to its end. Closed without an error, it is on stable storage.
+type File interface {
+	io.WriteCloser
+	// Digest identifies the content of a file that is closed.
+	Digest() string
 }
 
 // Candidate is an SR as the choice of M3 sees it.
@@ -61,7 +74,29 @@ const patchFile = "patch"
 type content struct {
 	task    *task.Task // runs the program
 	program hotfix.Verified
-	scratch string
+	scratch scratch
+}
+
+// scratch is a directory of a workspace for a program to be extracted into and run in. Each run has its own: what
+// one leaves is not in the way of the next, and is never removed file by file.
+type scratch struct {
+	space Workspace
+	name  string // in the workspace
+}
+
+func newScratch(space Workspace) (scratch, error) {
+	dir, err := os.MkdirTemp(space.Dir(), "scratch-")
+	if err != nil {
+		return scratch{}, fmt.Errorf("scratch space: %w", err)
+	}
+	return scratch{space, filepath.Base(dir)}, nil
+}
+
+// Path and Create implement hotfix.Directory.
+func (s scratch) Path() string { return filepath.Join(s.space.Dir(), s.name) }
+
+func (s scratch) Create(name string, perm os.FileMode) (io.WriteCloser, error) {
+	return s.space.CreateTemporary(filepath.Join(s.name, name), perm)
 }
 
 // withContent gives fn the patch's content in a workspace that lives as long as fn does (M6).
@@ -72,7 +107,7 @@ func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	}
 	defer space.Discard(ctx)
 	s.step("content-mounted")
-	c, err := s.extract(ctx, t, space.Dir(), s.verifier.ExtractKnown)
+	c, err := s.extract(ctx, t, space)
 	if err != nil {
 		return err
 	}
@@ -97,69 +132,61 @@ func (s *Service) openContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	case inVDI:
 		return s.storage.OpenCopy(ctx, t, rec.VDI, rec.ImageDigest, "Copy of patch "+rec.UUID+" ("+rec.NameLabel+")")
 	case s.legacyExists(rec.Filename):
-		return s.openLegacy(ctx, t, rec)
+		space, _, err := s.openLegacy(ctx, t, rec)
+		return space, err
 	}
 	return nil, xenapi.ErrCannotFindPatch()
 }
 
 // openLegacy copies a file of the root file system into a workspace, so that nothing large is extracted
-// where the file is (M5, M7). The file stays.
-func (s *Service) openLegacy(ctx context.Context, t *task.Task, rec xenapi.PoolPatch) (Workspace, error) {
+// where the file is (M5, M7), and gives the content's digest. The file stays.
+func (s *Service) openLegacy(ctx context.Context, t *task.Task, rec xenapi.PoolPatch) (Workspace, string, error) {
 	file, err := s.openLegacyFile(rec.Filename)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	defer file.Close()
 	info, err := file.Stat()
 	if err != nil {
-		return nil, fmt.Errorf("legacy file of patch %s: %w", rec.UUID, err)
+		return nil, "", fmt.Errorf("legacy file of patch %s: %w", rec.UUID, err)
 	}
 	space, err := s.newWorkspace(ctx, t, info.Size(), "Copy of patch "+rec.UUID+" ("+rec.NameLabel+")")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if err := writePatchFile(space.Dir(), file); err != nil {
+	digest, err := writePatchFile(space, file)
+	if err != nil {
 		space.Discard(ctx)
-		return nil, s.spaceError(space, err)
+		return nil, "", s.spaceError(space, err)
 	}
-	return space, nil
+	return space, digest, nil
 }
 
-func writePatchFile(dir string, r io.Reader) error {
-	w, err := os.OpenFile(filepath.Join(dir, patchFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o440)
+func writePatchFile(space Workspace, r io.Reader) (digest string, err error) {
+	w, err := space.Create(patchFile, 0o440)
 	if err != nil {
-		return fmt.Errorf("patch file in its workspace: %w", err)
+		return "", fmt.Errorf("patch file in its workspace: %w", err)
 	}
 	if _, err := io.Copy(w, r); err != nil {
-		w.Close()
-		return fmt.Errorf("copy patch file: %w", err)
+		return "", fmt.Errorf("copy patch file: %w", err)
 	}
-	return w.Close()
+	if err := w.Close(); err != nil {
+		return "", fmt.Errorf("copy patch file: %w", err)
+	}
+	return w.Digest(), nil
 }
 
-// extraction is one of a Verifier's ways to extract.
-type extraction func(ctx context.Context, patch io.Reader, dir string) (hotfix.Verified, error)
-
 // extract verifies the patch in a workspace and extracts its program in the same pass.
-func (s *Service) extract(ctx context.Context, t *task.Task, dir string, how extraction) (content, error) {
-	file, err := openInRoot(dir, patchFile)
+func (s *Service) extract(ctx context.Context, t *task.Task, space Workspace) (content, error) {
+	file, err := space.Open(patchFile)
 	if err != nil {
 		return content{}, fmt.Errorf("patch file of its VDI: %w", err)
 	}
 	defer file.Close()
-	scratch, err := makeScratch(dir)
+	dir, err := newScratch(space)
 	if err != nil {
 		return content{}, err
 	}
-	program, err := how(ctx, file, scratch)
-	return content{t, program, scratch}, err
-}
-
-func openInRoot(dir, name string) (*os.File, error) {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer root.Close()
-	return root.Open(name)
+	program, err := s.verifier.Extract(ctx, file, dir)
+	return content{t, program, dir}, err
 }

@@ -40,7 +40,7 @@ func (s *Service) Download(ctx context.Context, t *task.Task, uuid string, fn fu
 		return err
 	}
 	defer space.Discard(ctx)
-	file, err := openInRoot(space.Dir(), patchFile)
+	file, err := space.Open(patchFile)
 	if err != nil {
 		return fmt.Errorf("patch file of its VDI: %w", err)
 	}

@@ -43,6 +43,15 @@ func (s *Service) openLegacyFile(filename string) (*os.File, error) {
 	return file, nil
 }
 
+func openInRoot(dir, name string) (*os.File, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.Open(name)
+}
+
 // removeLegacy removes a record's legacy file; one that is not there is success.
 func (s *Service) removeLegacy(filename string) error {
 	if filename == "" {
@@ -96,12 +105,12 @@ func (s *Service) unknownFiles() ([]string, error) {
 // adoptLegacy asks a legacy file what it is, in a workspace, and records it.
 func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) error {
 	path := filepath.Join(s.legacy, name)
-	space, err := s.openLegacy(ctx, t, xenapi.PoolPatch{UUID: name, Filename: path})
+	space, digest, err := s.openLegacy(ctx, t, xenapi.PoolPatch{UUID: name, Filename: path})
 	if err != nil {
 		return err
 	}
 	defer space.Discard(ctx)
-	c, err := s.extract(ctx, t, space.Dir(), s.verifier.Extract)
+	c, err := s.extract(ctx, t, space)
 	if err != nil {
 		return err
 	}
@@ -124,7 +133,7 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 				return fmt.Errorf("patch %s has its content elsewhere", info.UUID)
 			}
 			vdi := rec.VDI
-			arrival{info, c.program.SHA256(), c.program.Signer(), c.program.SignedSize(), ""}.describe(rec, vdi)
+			arrival{info, digest, c.program.Signer(), c.program.SignedSize(), ""}.describe(rec, vdi)
 			rec.Filename = path
 			return nil
 		})

@@ -2,8 +2,11 @@ package patch
 
 import (
 	"context"
+	"io"
+	"os"
 
 	"poolpatch/internal/storage"
+	"poolpatch/internal/storage/image"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -27,7 +30,7 @@ func (o onStorage) NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VD
 	if err != nil {
 		return nil, err // not a nil *storage.Workspace in a Workspace
 	}
-	return w, nil
+	return onWorkspace{w}, nil
 }
 
 func (o onStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (Workspace, error) {
@@ -35,5 +38,36 @@ func (o onStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xe
 	if err != nil {
 		return nil, err
 	}
-	return w, nil
+	return onWorkspace{w}, nil
 }
+
+// onWorkspace shows a workspace of the storage service as patches ask for it.
+type onWorkspace struct{ *storage.Workspace }
+
+func (o onWorkspace) Open(name string) (io.ReadCloser, error) {
+	r, err := o.Workspace.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (o onWorkspace) Create(name string, perm os.FileMode) (File, error) {
+	f, err := o.Workspace.Create(name, perm)
+	if err != nil {
+		return nil, err
+	}
+	return onFile{f}, nil
+}
+
+func (o onWorkspace) CreateTemporary(name string, perm os.FileMode) (io.WriteCloser, error) {
+	f, err := o.Workspace.CreateTemporary(name, perm)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+type onFile struct{ *image.Writer }
+
+func (o onFile) Digest() string { return o.Writer.Digest().String() }

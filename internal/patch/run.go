@@ -14,8 +14,7 @@ import (
 
 // Verifier checks a signed file and extracts its program in one pass; [hotfix.Verifier] does.
 type Verifier interface {
-	Extract(ctx context.Context, patch io.Reader, dir string) (hotfix.Verified, error)
-	ExtractKnown(ctx context.Context, patch io.Reader, dir string) (hotfix.Verified, error)
+	Extract(ctx context.Context, patch io.Reader, dir hotfix.Directory) (hotfix.Verified, error)
 }
 
 func (s *Service) runInfo(ctx context.Context, c content) (info hotfix.Info, err error) {

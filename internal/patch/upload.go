@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"syscall"
 
 	"poolpatch/internal/db"
@@ -42,54 +40,53 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 	defer space.Discard(ctx)
 	s.step("upload-mounted")
 
-	program, info, err := s.receive(ctx, t, space, r, length)
+	a, err := s.receive(ctx, t, space, r, length)
 	if err != nil {
 		return "", s.spaceError(space, err)
 	}
 	s.step("upload-received")
-	if ref, done, err := s.known(info, program); done || err != nil {
+	if ref, done, err := s.known(a); done || err != nil {
 		return ref, err
 	}
-	digest, err := space.Seal(ctx)
-	if err != nil {
+	if a.imageDigest, err = space.Seal(ctx); err != nil {
 		return "", err
 	}
 	s.step("upload-sealed")
-	return s.publish(ctx, t, space, arrival{info, program.SHA256(), program.Signer(), program.SignedSize(), digest})
+	return s.publish(ctx, t, space, a)
 }
 
 // receive makes one pass over the stream: it goes into the file patch and at the same time through the
 // verification, which writes the program into the scratch directory. Then the program is asked what it
-// is, and removed. When receive returns, the file is on stable storage. No file stays open between two
-// writes: the file system may have to grow.
-func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r io.Reader, length int64) (program hotfix.Verified, info hotfix.Info, err error) {
-	file, err := hotfix.CreateGrowing(filepath.Join(space.Dir(), patchFile), 0o440)
+// is, and removed. When receive returns, the file is on stable storage.
+func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r io.Reader, length int64) (a arrival, err error) {
+	file, err := space.Create(patchFile, 0o440)
 	if err != nil {
-		return program, info, fmt.Errorf("patch file: %w", err)
+		return a, fmt.Errorf("patch file: %w", err)
 	}
-	scratch, err := makeScratch(space.Dir())
+	dir, err := newScratch(space)
 	if err != nil {
-		return program, info, err
+		return a, err
 	}
 	in := &intake{ctx: ctx, r: r, task: t, space: space, promised: length}
-	program, err = s.verifier.Extract(ctx, io.TeeReader(in, file), scratch)
+	program, err := s.verifier.Extract(ctx, io.TeeReader(in, file), dir)
 	if err == nil {
 		err = in.complete()
 	}
 	if err != nil {
-		return program, info, err
+		return a, err
 	}
 	s.step("upload-verified")
-	if info, err = s.runInfo(ctx, content{t, program, scratch}); err != nil {
-		return program, info, err
+	info, err := s.runInfo(ctx, content{t, program, dir})
+	if err != nil {
+		return a, err
 	}
 	if err := program.Remove(); err != nil {
-		return program, info, err
+		return a, err
 	}
-	if err := file.Sync(); err != nil {
-		return program, info, fmt.Errorf("sync patch file: %w", err)
+	if err := file.Close(); err != nil {
+		return a, fmt.Errorf("patch file: %w", err)
 	}
-	return program, info, nil
+	return arrival{info: info, digest: file.Digest(), signer: program.Signer(), size: program.SignedSize()}, nil
 }
 
 // intake is the upload's stream on its way in: it shows progress, ends when the task is cancelled and
@@ -128,36 +125,26 @@ func (in *intake) complete() error {
 	return nil
 }
 
-// makeScratch makes a directory for a program to be extracted into and run in. Each run has its own: what
-// one leaves is not in the way of the next, and is never removed file by file.
-func makeScratch(dir string) (string, error) {
-	scratch, err := os.MkdirTemp(dir, "scratch-")
-	if err != nil {
-		return "", fmt.Errorf("scratch space: %w", err)
-	}
-	return scratch, nil
-}
-
 // arrival is a patch that has arrived: its content is sealed in a VDI, no record points at it yet.
 type arrival struct {
 	info        hotfix.Info
-	sha256      string // of the signed file
+	digest      string // of the signed file
 	signer      string
-	size        int64 // of the signed file, bytes
-	imageDigest string
+	size        int64  // of the signed file, bytes
+	imageDigest string // of the VDI, once it is sealed
 }
 
 // known answers an upload of a patch that the pool has already, before any more work is done for it.
-func (s *Service) known(info hotfix.Info, program hotfix.Verified) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
+func (s *Service) known(a arrival) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
 	err = s.db.View(func(tx *db.Tx) error {
 		var rec xenapi.PoolPatch
-		if ref, err = db.ByUUID[xenapi.PoolPatch](tx, info.UUID); err != nil {
+		if ref, err = db.ByUUID[xenapi.PoolPatch](tx, a.info.UUID); err != nil {
 			return nil // a new patch
 		}
 		if rec, err = db.Get(tx, ref); err != nil {
 			return err
 		}
-		done, err = s.standsFor(tx, rec, program.SHA256())
+		done, err = s.standsFor(tx, rec, a.digest)
 		return err
 	})
 	return ref, done, err
@@ -165,11 +152,11 @@ func (s *Service) known(info hotfix.Info, program hotfix.Verified) (ref xenapi.R
 
 // standsFor says whether a record that has an arriving patch's UUID is of the same content and still has
 // it. One that has other content is in the way; one whose content is gone is to be repointed.
-func (s *Service) standsFor(tx *db.Tx, rec xenapi.PoolPatch, sha256 string) (bool, error) {
+func (s *Service) standsFor(tx *db.Tx, rec xenapi.PoolPatch, digest string) (bool, error) {
 	if !s.hasContent(tx, rec) {
 		return false, nil
 	}
-	if rec.Digest == sha256 {
+	if rec.Digest == digest {
 		return true, nil
 	}
 	return false, xenapi.ErrPatchAlreadyExists(rec.UUID)
@@ -223,7 +210,7 @@ func (s *Service) record(tx *db.Tx, t *task.Task, vdi xenapi.Ref[xenapi.VDI], a 
 	if err != nil {
 		return "", err
 	}
-	if same, err := s.standsFor(tx, rec, a.sha256); err != nil || same {
+	if same, err := s.standsFor(tx, rec, a.digest); err != nil || same {
 		if same {
 			err = errTwin
 		}
@@ -241,7 +228,7 @@ func (s *Service) record(tx *db.Tx, t *task.Task, vdi xenapi.Ref[xenapi.VDI], a 
 func (a arrival) describe(rec *xenapi.PoolPatch, vdi xenapi.Ref[xenapi.VDI]) {
 	rec.NameLabel, rec.NameDescription, rec.Version = a.info.NameLabel, a.info.NameDescription, a.info.Version
 	rec.AfterApplyGuidance = a.info.AfterApplyGuidance
-	rec.Size, rec.Digest, rec.Signer = a.size, a.sha256, a.signer
+	rec.Size, rec.Digest, rec.Signer = a.size, a.digest, a.signer
 	rec.VDI, rec.ImageDigest, rec.Filename = vdi, a.imageDigest, ""
 }
 

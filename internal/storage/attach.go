@@ -20,6 +20,8 @@ type Attachment struct {
 	VDI  xenapi.Ref[xenapi.VDI]
 	Mode Mode
 	File *os.File // of the VDI's virtual size; closed by Detach
+	// Digest is what was recorded of the content when the VDI was attached for writing.
+	Digest string
 
 	service *Service
 	object  string
@@ -67,7 +69,7 @@ func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) 
 		if vdi.ReadOnly {
 			return xenapi.ErrVDIReadonly(ref)
 		}
-		vdi.Digest = ""
+		a.Digest, vdi.Digest = vdi.Digest, ""
 		if err := db.Put(tx, ref, vdi); err != nil {
 			return err
 		}

@@ -2,7 +2,9 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 
 	"poolpatch/internal/db"
@@ -20,8 +22,9 @@ type Workspace struct {
 	vdi     xenapi.Ref[xenapi.VDI]
 	size    int64
 
-	attachment *Attachment    // nil once sealed
-	volume     *volume.Volume // nil once sealed
+	attachment *Attachment     // nil once sealed
+	volume     *volume.Volume  // nil once sealed
+	files      []*image.Writer // of Create and CreateTemporary
 	kept       bool
 }
 
@@ -43,44 +46,54 @@ func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI
 // SR (M6). The copy is mounted only if its content has the digest (I1). Errors: INVALID_PATCH when it has
 // not, SR_FULL, VDI_IN_USE, SR_HAS_NO_PBDS when this host does not see the SR.
 func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (*Workspace, error) {
-	ref, err := s.privateCopy(ctx, t, vdi, func(rec *xenapi.VDI) {
-		rec.NameLabel, rec.NameDescription = label, "Private copy of a host; it goes when the task has ended"
-	})
+	rec, sr, err := s.vdiOnSR(vdi)
 	if err != nil {
 		return nil, err
 	}
-	w := &Workspace{service: s, task: t, vdi: ref}
-	if err := w.open(ctx, digest); err != nil {
+	edit := func(rec *xenapi.VDI) {
+		rec.NameLabel, rec.NameDescription = label, "Private copy of a host; it goes when the task has ended"
+	}
+	w := &Workspace{service: s, task: t}
+	find := w.digestAsCopied
+	if sr.Capabilities().Clone {
+		find = w.digestAsRead
+		w.vdi, err = s.CloneTemporary(ctx, t, vdi, edit)
+	} else {
+		w.vdi, err = s.CopyTemporary(ctx, t, vdi, rec.SR, edit)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := w.open(ctx, digest, find); err != nil {
 		w.Discard(ctx)
 		return nil, err
 	}
 	return w, nil
 }
 
-func (s *Service) privateCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
-	rec, sr, err := s.vdiOnSR(vdi)
-	if err != nil {
-		return "", err
-	}
-	if sr.Capabilities().Clone {
-		return s.CloneTemporary(ctx, t, vdi, edit)
-	}
-	return s.CopyTemporary(ctx, t, vdi, rec.SR, edit)
-}
-
 // open checks the content before the kernel's file system code sees it.
-func (w *Workspace) open(ctx context.Context, digest string) error {
+func (w *Workspace) open(ctx context.Context, digest string, find func(context.Context) (string, error)) error {
 	if err := w.attach(ctx); err != nil {
 		return err
 	}
-	found, err := image.Sum(ctx, w.attachment.File, w.size)
+	found, err := find(ctx)
 	if err != nil {
 		return fmt.Errorf("digest of VDI %s: %w", w.vdi, err)
 	}
-	if digest == "" || found.String() != digest {
-		return xenapi.ErrInvalidPatch("the content of the patch's VDI is not what was uploaded: " + found.String() + " instead of " + digest)
+	if digest == "" || found != digest {
+		return xenapi.ErrInvalidPatch("the content of the patch's VDI is not what was uploaded: " + found + " instead of " + digest)
 	}
 	return w.mount(ctx, false)
+}
+
+// digestAsCopied is of the bytes that were written to a copy, which nobody has written to since: an attachment for
+// writing takes the record's digest away.
+func (w *Workspace) digestAsCopied(context.Context) (string, error) { return w.attachment.Digest, nil }
+
+// digestAsRead is for a clone, whose bytes nobody has seen.
+func (w *Workspace) digestAsRead(ctx context.Context) (string, error) {
+	found, err := image.Sum(ctx, w.attachment.File, w.size)
+	return found.String(), err
 }
 
 func (w *Workspace) attach(ctx context.Context) (err error) {
@@ -119,10 +132,46 @@ func (w *Workspace) Dir() string { return w.volume.Dir() }
 // Size is the VDI's size in bytes.
 func (w *Workspace) Size() int64 { return w.size }
 
+// Open reads a file of the workspace. No link in it leads out of it.
+func (w *Workspace) Open(name string) (*image.Reader, error) {
+	f, err := os.OpenInRoot(w.Dir(), name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := image.NewReader(f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return r, nil
+}
+
+// Create makes the file name, which nobody has made before, for content that lasts. It is on stable storage when it
+// is closed, and its digest is known.
+func (w *Workspace) Create(name string, perm os.FileMode) (*image.Writer, error) {
+	return w.follow(image.Create(filepath.Join(w.Dir(), name), perm))
+}
+
+// CreateTemporary is Create for a file that is not to last.
+func (w *Workspace) CreateTemporary(name string, perm os.FileMode) (*image.Writer, error) {
+	return w.follow(image.CreateTemporary(filepath.Join(w.Dir(), name), perm))
+}
+
+func (w *Workspace) follow(f *image.Writer, err error) (*image.Writer, error) {
+	if err != nil {
+		return nil, err
+	}
+	w.files = append(w.files, f)
+	return f, nil
+}
+
 // Grow enlarges the VDI and its file system. Where the kernel does not let this process grow a mounted
-// file system, it is unmounted for a moment: then no file in it may be open. Errors: SR_FULL, EBUSY.
+// file system, it is unmounted for a moment: then no file in it may be open but those of Create and
+// CreateTemporary, to which nobody may write meanwhile. Errors: SR_FULL, EBUSY.
 func (w *Workspace) Grow(ctx context.Context, size int64) error {
 	if err := w.attachment.Grow(ctx, w.task, size); err != nil {
+		return err
+	}
+	if err := w.pause(); err != nil {
 		return err
 	}
 	if err := w.volume.Grow(ctx, size); err != nil {
@@ -132,23 +181,49 @@ func (w *Workspace) Grow(ctx context.Context, size int64) error {
 	return nil
 }
 
+// pause closes the files that are being written. They open again when somebody writes on.
+func (w *Workspace) pause() error {
+	var errs []error
+	for _, f := range w.files {
+		errs = append(errs, f.Pause())
+	}
+	return errors.Join(errs...)
+}
+
 // Seal ends the writing: what was deleted becomes holes, everything is on stable storage, nothing is
-// mounted or attached, and the digest of the content is returned.
+// mounted or attached, and the digest of the content is returned. All files must be closed.
 func (w *Workspace) Seal(ctx context.Context) (string, error) {
 	if err := w.volume.Trim(ctx); err != nil {
 		w.service.log.Warn("space of deleted files not given back", "vdi", w.vdi, "error", err)
 	}
+	known := w.known()
 	if err := w.volume.Close(ctx); err != nil {
 		return "", fmt.Errorf("unmount VDI %s: %w", w.vdi, err)
 	}
 	w.volume = nil
-	digest, err := image.Sum(ctx, w.attachment.File, w.size)
+	digest, err := image.SumKnown(ctx, w.attachment.File, w.size, known)
 	if err != nil {
 		return "", fmt.Errorf("digest of VDI %s: %w", w.vdi, err)
 	}
 	w.attachment.Detach(ctx)
 	w.attachment = nil
 	return digest.String(), nil
+}
+
+// known are the blocks of the image that were hashed on their way into a file: nearly all of it. Whoever wrote to
+// the file behind the Writer's back has made an image of which the digest is wrong, and nobody will mount it.
+func (w *Workspace) known() image.Known {
+	known := image.Known{}
+	for _, f := range w.files {
+		extents, err := volume.Extents(f.Path())
+		if err != nil {
+			continue // it was temporary, and is gone; or else the image is read instead
+		}
+		for _, e := range extents {
+			f.Locate(known, e.Logical, e.Physical, e.Length)
+		}
+	}
+	return known
 }
 
 // Keep makes the sealed VDI a lasting one; see [Service.Keep].
@@ -169,6 +244,7 @@ func (w *Workspace) Discard(ctx context.Context) {
 	w.kept = true
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
+	_ = w.pause() // nobody wants to know what was not written
 	if w.volume != nil {
 		if err := w.volume.Discard(ctx); err != nil {
 			w.service.log.Error("temporary VDI still mounted; it stays until the next start", "vdi", w.vdi, "error", err)

@@ -1,8 +1,11 @@
 package storage_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,6 +94,65 @@ func TestWorkspace(t *testing.T) {
 			wantCode(t, "again", err, "")
 		})
 	}
+}
+
+// TestSealKnowsWhatWasWritten: the digest that is computed while files are written, over a growth in between, is
+// that of the image that comes out, which a clone is read for.
+func TestSealKnowsWhatWasWritten(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Clone: true})
+	rec := vdiOf(p.sr)
+	rec.VirtualSize = 32 * mib
+	text := make([]byte, 20*mib)
+	rand.NewChaCha8([32]byte{}).Read(text)
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		w, err := p.NewWorkspace(ctx, tk, rec)
+		if err != nil {
+			return err
+		}
+		defer w.Discard(ctx)
+		lasting, err := w.Create("patch", 0o440)
+		if err != nil {
+			return err
+		}
+		temporary, err := w.CreateTemporary("program", 0o700)
+		if err != nil {
+			return err
+		}
+		_, err = io.MultiWriter(lasting, temporary).Write(text[:5*mib+1])
+		if err := errors.Join(err, w.Grow(ctx, 64*mib)); err != nil {
+			return err
+		}
+		_, err = io.MultiWriter(lasting, temporary).Write(text[5*mib+1:])
+		if err := errors.Join(err, lasting.Close(), temporary.Close(), os.Remove(temporary.Path())); err != nil {
+			return err
+		}
+		digest, err := w.Seal(ctx)
+		if err != nil {
+			return err
+		}
+		if err := w.Keep(ctx, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil }); err != nil {
+			return err
+		}
+		c, err := p.OpenCopy(ctx, tk, w.VDI(), digest, "copy")
+		if err != nil {
+			return err
+		}
+		defer c.Discard(ctx)
+		r, err := c.Open("patch")
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		if got, err := io.ReadAll(r); !bytes.Equal(got, text) || err != nil {
+			t.Errorf("%d bytes came back, %v", len(got), err)
+		}
+		if _, err := c.Open("../patch"); err == nil {
+			t.Error("a name led out of the workspace")
+		}
+		return nil
+	})
+	wantCode(t, "workspace", err, "")
 }
 
 // TestTamperedCopyIsNotMounted (I1): whatever was done to an image since it was written, its file system is not

@@ -8,10 +8,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Two requests that x/sys/unix has no names for, as linux/fs.h and linux/ext4.h define them; the numbers are those of x86
+// Requests that x/sys/unix has no names for, as linux/fs.h, linux/fiemap.h and linux/ext4.h define them; the numbers are those of x86
 // and ARM.
 const (
 	ioctlTrim       = 0xc0185879 // FITRIM, _IOWR('X', 121, struct fstrim_range)
+	ioctlExtents    = 0xc020660b // FS_IOC_FIEMAP, _IOWR('f', 11, struct fiemap)
 	ioctlResizeExt4 = 0x40086610 // EXT4_IOC_RESIZE_FS, _IOW('f', 16, __u64)
 )
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -169,20 +170,12 @@ func (p *putting) body(ctx context.Context, r io.Reader) error {
 }
 
 func (p *putting) copy(r io.Reader) error {
-	if p.size >= 0 {
-		r = io.LimitReader(r, p.size)
-	}
-	buf := make([]byte, bodyBuffer)
+	step := p.sender(r)
 	for done := int64(0); ; {
-		n, err := r.Read(buf)
-		if n > 0 {
-			if _, err := p.conn.Write(buf[:n]); err != nil {
-				return fmt.Errorf("send body: %w", err)
-			}
-			done += int64(n)
-			if p.progress != nil {
-				p.progress(done, p.size)
-			}
+		n, err := step(p.rest(done))
+		done += n
+		if n > 0 && p.progress != nil {
+			p.progress(done, p.size)
 		}
 		switch {
 		case err == io.EOF && done < p.size:
@@ -190,9 +183,57 @@ func (p *putting) copy(r io.Reader) error {
 		case err == io.EOF:
 			return closeWrite(p.conn, p.size)
 		case err != nil:
-			return &localError{fmt.Errorf("read body: %w", err)}
+			return err
 		}
 	}
+}
+
+// rest is how much may be sent next, after the first done bytes.
+func (p *putting) rest(done int64) int64 {
+	if p.size < 0 {
+		return bodyBuffer
+	}
+	return min(bodyBuffer, p.size-done)
+}
+
+// sender gives the function that sends at most n bytes of r, and says io.EOF when there are no more or n is 0.
+func (p *putting) sender(r io.Reader) func(n int64) (int64, error) {
+	if file, ok := r.(*os.File); ok {
+		if plain, ok := p.conn.(*net.TCPConn); ok && regular(file) {
+			return func(n int64) (int64, error) { return sendFile(plain, file, n) }
+		}
+	}
+	buf := make([]byte, bodyBuffer)
+	return func(n int64) (int64, error) {
+		if n == 0 {
+			return 0, io.EOF
+		}
+		read, err := r.Read(buf[:n])
+		if _, serr := p.conn.Write(buf[:read]); serr != nil {
+			return 0, fmt.Errorf("send body: %w", serr)
+		}
+		if err != nil && err != io.EOF {
+			err = &localError{fmt.Errorf("read body: %w", err)}
+		}
+		return int64(read), err
+	}
+}
+
+func regular(file *os.File) bool {
+	info, err := file.Stat()
+	return err == nil && info.Mode().IsRegular()
+}
+
+// sendFile has the kernel send bytes of a file, which are not copied.
+func sendFile(conn *net.TCPConn, file *os.File, n int64) (int64, error) {
+	sent, err := conn.ReadFrom(io.LimitReader(file, n))
+	switch {
+	case err != nil:
+		return sent, fmt.Errorf("send body: %w", err)
+	case sent == 0:
+		return 0, io.EOF
+	}
+	return sent, nil
 }
 
 // closeWrite tells the end of a body whose length was not announced.

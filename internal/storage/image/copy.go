@@ -91,19 +91,35 @@ func move(ctx context.Context, s *source, t *target, o Options, m *meter) (Diges
 // Sum computes the digest of the first size bytes of f. Errors: io.ErrUnexpectedEOF for a file that is shorter;
 // read errors with their offset. The offset of f is undefined afterwards.
 func Sum(ctx context.Context, f *os.File, size int64) (Digest, error) {
-	return SumBlocks(ctx, f, size, nil)
+	return SumKnown(ctx, f, size, nil)
 }
 
-// SumBlocks is [Sum] that also fills blocks with the sums of the blocks, if blocks is not nil.
+// SumKnown is [Sum] that does not read the blocks whose sums are known.
+func SumKnown(ctx context.Context, f *os.File, size int64, known Known) (Digest, error) {
+	s, err := openSource(f, size)
+	if err != nil {
+		return Digest{}, err
+	}
+	defer s.close()
+	p := newPipeline(s, nil, nil)
+	p.known = known
+	return sum(ctx, p, s)
+}
+
+// SumBlocks is [Sum] that also fills blocks with the sums of the blocks.
 func SumBlocks(ctx context.Context, f *os.File, size int64, blocks *Blocks) (Digest, error) {
 	s, err := openSource(f, size)
 	if err != nil {
 		return Digest{}, err
 	}
 	defer s.close()
-	digest, err := newPipeline(s, blocks, nil).run(ctx)
+	return sum(ctx, newPipeline(s, blocks, nil), s)
+}
+
+func sum(ctx context.Context, p *pipeline, s *source) (Digest, error) {
+	digest, err := p.run(ctx)
 	if err == nil {
-		err = long(f, size) // a hole at the end may be a file that was cut meanwhile
+		err = long(s.f, s.size) // a hole at the end may be a file that was cut meanwhile
 	}
 	if err != nil {
 		return Digest{}, fmt.Errorf("digest image: %w", err)

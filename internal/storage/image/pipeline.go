@@ -33,6 +33,7 @@ type pipeline struct {
 	next   func(ctx context.Context, b *block) (more bool, err error) // in order; sets index and data
 	load   func(b *block) error                                       // concurrently; nil when next fills the data
 	store  func(b *block) error                                       // concurrently; nil when nothing is written
+	known  Known                                                      // blocks that are neither loaded nor stored
 	blocks *Blocks                                                    // nil when the caller wants none
 	meter  *meter
 }
@@ -40,7 +41,7 @@ type pipeline struct {
 // run returns when all that it started has ended. An error or the end of ctx stops it at the next block.
 func (p *pipeline) run(ctx context.Context) (Digest, error) {
 	group, ctx := errgroup.WithContext(ctx)
-	free, work, ordered := newSlots(), make(chan *block, slots), make(chan *block, slots)
+	free, work, ordered := newSlots(slots), make(chan *block, slots), make(chan *block, slots)
 
 	group.Go(func() error {
 		defer close(ordered)
@@ -70,10 +71,10 @@ func (p *pipeline) run(ctx context.Context) (Digest, error) {
 // workers is more than there are cores, because a worker waits for input and output too.
 func workers() int { return min(2*runtime.GOMAXPROCS(0), slots-2) }
 
-func newSlots() chan *block {
-	free := make(chan *block, slots)
-	memory := aligned(slots * BlockSize)
-	for i := range slots {
+func newSlots(n int) chan *block {
+	free := make(chan *block, n)
+	memory := aligned(n * BlockSize)
+	for i := range n {
 		buf := memory[i*BlockSize : (i+1)*BlockSize : (i+1)*BlockSize]
 		free <- &block{buf: buf, done: make(chan struct{}, 1)}
 	}
@@ -108,6 +109,10 @@ func (p *pipeline) produce(ctx context.Context, free <-chan *block, work, ordere
 func (p *pipeline) process(ctx context.Context, b *block) error {
 	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	if sum, ok := p.known[b.index]; ok {
+		b.sum, b.zero = sum, false
+		return nil
 	}
 	if p.load != nil {
 		if err := p.load(b); err != nil {
