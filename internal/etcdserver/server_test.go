@@ -193,10 +193,18 @@ func TestFullDisk(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(dir, 0)
+	defer unmount(t, dir)
 	_, err := etcdserver.Start(t.Context(), etcdserver.Config{Dir: dir, Name: "test"})
 	if !errors.Is(err, syscall.ENOSPC) {
 		t.Errorf("start gave %v", err)
+	}
+}
+
+// unmount takes a file system away also while it is in use, and must be called before the directory is removed.
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -206,7 +214,7 @@ func TestDiskFillsUp(t *testing.T) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Unmount(dir, unix.MNT_DETACH)
+	defer unmount(t, dir)
 	s := start(t, dir)
 	fill(t, filepath.Join(dir, "fill"))
 	kv := etcdkv.New(s.Client())
