@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
@@ -16,6 +17,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/storage/wal"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 )
 
@@ -142,7 +145,7 @@ func (s *Server) launch(ctx context.Context, c *embed.Config) (*embed.Etcd, erro
 				s.died.report(fmt.Errorf("%w: %v", ErrDamaged, r))
 			}
 		}()
-		etcd, err := embed.StartEtcd(c)
+		etcd, err := boot(c)
 		if err != nil {
 			s.died.report(err)
 			return
@@ -159,13 +162,41 @@ func (s *Server) launch(ctx context.Context, c *embed.Config) (*embed.Etcd, erro
 	}
 }
 
-// probe opens the data file as etcd will, because etcd itself waits for ever for its lock and panics, where
-// nobody can catch it, when it is damaged.
+// boot starts etcd on a log that can be read.
+func boot(c *embed.Config) (*embed.Etcd, error) {
+	if err := probeLog(filepath.Join(c.Dir, "member", "wal")); err != nil {
+		return nil, err
+	}
+	return embed.StartEtcd(c)
+}
+
+// probeLog reads the log as etcd will. In a log without any snapshot that it can trust, etcd cuts off what it
+// cannot read, which may be all, and then panics, with the log open and what allocates its files running. A
+// record that was cut off at the end, as a power loss does, is no damage: etcd cuts it off.
+func probeLog(dir string) error {
+	if !wal.Exist(dir) {
+		return nil
+	}
+	snapshots, err := wal.ValidSnapshotEntries(zap.NewNop(), dir)
+	var failed *fs.PathError
+	switch {
+	case errors.As(err, &failed):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: log in %s: %w", ErrDamaged, dir, err)
+	case len(snapshots) == 0:
+		return fmt.Errorf("%w: log in %s: no snapshot in what can be read of it", ErrDamaged, dir)
+	}
+	return nil
+}
+
+// probe opens the data file as etcd will, which writes nothing, because etcd itself waits for ever for its lock
+// and panics, where nobody can catch it, when it is damaged.
 func probe(path string) error {
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
-	data, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: probeDeadline})
+	data, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: probeDeadline, NoFreelistSync: true})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return ErrInUse
 	}

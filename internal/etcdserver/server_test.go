@@ -2,9 +2,13 @@ package etcdserver_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -16,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"poolpatch/internal/db"
@@ -149,14 +154,16 @@ func TestListenersAreCounted(t *testing.T) {
 	}
 }
 
+// A damaged directory is refused, and left as it is for whoever repairs it: nothing of etcd has run on it.
 func TestDamagedDirectory(t *testing.T) {
 	tests := map[string]func(t *testing.T, dir string){
 		"data file": func(t *testing.T, dir string) {
-			overwrite(t, filepath.Join(dir, "member/snap/db"), 16<<10)
+			overwrite(t, filepath.Join(dir, "member/snap/db"), 0, 16<<10)
 		},
-		"log": func(t *testing.T, dir string) {
-			logs, _ := filepath.Glob(filepath.Join(dir, "member/wal/*.wal"))
-			overwrite(t, logs[0], 4<<10)
+		"beginning of the log": func(t *testing.T, dir string) { overwrite(t, logFile(t, dir), 0, 4<<10) },
+		"record in the log": func(t *testing.T, dir string) {
+			path := logFile(t, dir)
+			overwrite(t, path, int64(bytes.Index(read(t, path), []byte("xxxx"))), 8)
 		},
 	}
 	for name, damage := range tests {
@@ -168,22 +175,88 @@ func TestDamagedDirectory(t *testing.T) {
 				t.Fatal(err)
 			}
 			damage(t, dir)
+			before := hashes(t, dir)
 			_, err := etcdserver.Start(t.Context(), etcdserver.Config{Dir: dir, Name: "test", Logger: slog.New(slog.DiscardHandler)})
 			if !errors.Is(err, etcdserver.ErrDamaged) {
 				t.Errorf("start gave %v", err)
+			}
+			if diff := cmp.Diff(before, hashes(t, dir)); diff != "" {
+				t.Errorf("start changed the files (-before +after):\n%s", diff)
 			}
 		})
 	}
 }
 
-func overwrite(t *testing.T, path string, n int) {
+// A record that a power loss cut off was never reported as committed: the server starts, with all else.
+func TestTornLog(t *testing.T) {
+	dir := t.TempDir()
+	s := start(t, dir)
+	put(t, s, "/a", "1")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	path := logFile(t, dir)
+	end := (len(bytes.TrimRight(read(t, path), "\x00")) + 7) &^ 7 // records begin at multiples of 8
+	torn := binary.LittleEndian.AppendUint64(nil, 4096)           // its length; only its first bytes were written
+	writeAt(t, path, int64(end), append(torn, "damage! "...))
+	s = start(t, dir)
+	defer s.Close()
+	if got := load(t, s)["/a"]; got != "1" {
+		t.Errorf("after the start /a is %q", got)
+	}
+	if logs, err := filepath.Glob(filepath.Join(dir, "member/wal/*.broken")); len(logs) != 1 || err != nil {
+		t.Errorf("etcd did not repair the log, so it was not torn: %q, %v", logs, err)
+	}
+}
+
+// logFile is the one file that the log of a young directory has.
+func logFile(t *testing.T, dir string) string {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(dir, "member/wal/*.wal"))
+	if len(logs) != 1 || err != nil {
+		t.Fatalf("log files %q, %v", logs, err)
+	}
+	return logs[0]
+}
+
+// hashes gives the SHA-256 of each file under a directory.
+func hashes(t *testing.T, dir string) map[string][sha256.Size]byte {
+	t.Helper()
+	all := map[string][sha256.Size]byte{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			all[path] = sha256.Sum256(read(t, path))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func overwrite(t *testing.T, path string, offset int64, n int) {
+	t.Helper()
+	writeAt(t, path, offset, []byte(strings.Repeat("damage! ", n/8)))
+}
+
+func writeAt(t *testing.T, path string, offset int64, p []byte) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if _, err := f.Write([]byte(strings.Repeat("damage! ", n/8))); err != nil {
+	if _, err := f.WriteAt(p, offset); err != nil {
 		t.Fatal(err)
 	}
 }
