@@ -3,7 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,35 +23,23 @@ type built struct {
 	bytes []byte
 }
 
-// buildRepository makes Debian packages, a patch that unpacks them into the host's root, and signs it.
-func buildRepository(t *testing.T, packages ...string) built {
+// buildRepository makes a patch of Debian's packages, which unpacks them into the host's root, and signs it. It gives
+// the packages' names too: each holds the program /usr/bin/NAME.
+func buildRepository(t *testing.T) (built, []string) {
 	t.Helper()
 	dir, uuid := harness.Dir(t), xenapi.NewUUID()
-	write := func(name, text string, mode os.FileMode) {
-		t.Helper()
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), mode); err != nil {
-			t.Fatal(err)
-		}
-	}
-	run := func(argv ...string) {
-		t.Helper()
-		if err := harness.Run("", argv...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.MkdirAll(filepath.Join(dir, "patch/payload/repository"), 0o755); err != nil {
+	repository := filepath.Join(dir, "patch/payload/repository")
+	if err := os.MkdirAll(repository, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range packages {
-		tree := filepath.Join("trees", name)
-		write(filepath.Join(tree, "DEBIAN/control"), fmt.Sprintf(
-			"Package: %s\nVersion: 2.0\nArchitecture: all\nMaintainer: Patches <patches@example.com>\nDescription: part of a patch\n", name), 0o644)
-		write(filepath.Join(tree, "usr/share", name, "version"), name+" 2.0\n", 0o644)
-		run("dpkg-deb", "--root-owner-group", "--build", filepath.Join(dir, tree), filepath.Join(dir, "patch/payload/repository", name+"_2.0_all.deb"))
+	var names []string
+	for _, deb := range debianPackages(t) {
+		name, _, _ := strings.Cut(filepath.Base(deb), "_")
+		names = append(names, name)
+		content, err := os.ReadFile(deb)
+		if err := errors.Join(err, os.WriteFile(filepath.Join(repository, filepath.Base(deb)), content, 0o644)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	meta, err := json.Marshal(map[string]any{
 		"uuid": uuid, "version": "2.0", "name-label": "Security <fixes> & more", "name-description": "Packages of the host",
@@ -60,25 +48,57 @@ func buildRepository(t *testing.T, packages ...string) built {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write("patch/patch.json", string(meta), 0o644)
-	write("patch/precheck", "#!/bin/sh\nfor deb in repository/*.deb; do dpkg-deb --field $deb Package Version || exit 2; done\n", 0o755)
-	write("patch/apply", "#!/bin/sh\nset -e\nfor deb in repository/*.deb; do\necho unpacking $deb\ndpkg-deb -x $deb $POOLPATCH_ROOT\ndone\n", 0o755)
+	for name, text := range map[string]string{
+		"patch.json": string(meta),
+		"precheck":   "#!/bin/sh\nfor deb in repository/*.deb; do dpkg-deb --field $deb Package Version || exit 2; done\n",
+		"apply":      "#!/bin/sh\nexec dpkg --root=$POOLPATCH_ROOT --unpack repository/*.deb\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, "patch", name), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
 	program := filepath.Join(dir, "program")
-	run(harness.Binary(t, harness.Build{}), "hotfix", "build", filepath.Join(dir, "patch"), "-o", program)
+	if err := harness.Run("", harness.Binary(t, harness.Build{}), "hotfix", "build", filepath.Join(dir, "patch"), "-o", program); err != nil {
+		t.Fatal(err)
+	}
 	b := built{uuid: uuid, file: harness.TheKey(t).Sign(t, program)}
 	if b.bytes, err = os.ReadFile(b.file); err != nil {
 		t.Fatal(err)
 	}
 	b.size = int64(len(b.bytes))
-	return b
+	return b, names
+}
+
+// debianPackages are the files that build/deps has fetched.
+func debianPackages(t *testing.T) []string {
+	t.Helper()
+	module, err := harness.Module()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := filepath.Glob(filepath.Join(module, ".cache/packages/*.deb"))
+	if err != nil || len(found) == 0 {
+		t.Fatalf("no Debian packages to make a patch of (%v): run build/deps", err)
+	}
+	return found
+}
+
+// makeDpkgRoot makes of the host's root one that dpkg keeps.
+func makeDpkgRoot(t *testing.T, d *harness.Daemon) {
+	t.Helper()
+	admin := d.Path("var/lib/dpkg")
+	if err := errors.Join(os.MkdirAll(filepath.Join(admin, "info"), 0o755), os.Mkdir(filepath.Join(admin, "updates"), 0o755),
+		os.WriteFile(filepath.Join(admin, "status"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // TestWholeLife is the life of a patch as an administrator sees it (M1, M2, M4, M6, M8, M9).
 func TestWholeLife(t *testing.T) {
 	t.Parallel()
 	d := start(t)
-	packages := []string{"host-kernel", "host-tools", "host-firmware"}
-	patch := buildRepository(t, packages...)
+	makeDpkgRoot(t, d)
+	patch, packages := buildRepository(t)
 	c := d.Secure()
 
 	progress := int64(0)
@@ -104,21 +124,26 @@ func TestWholeLife(t *testing.T) {
 	d.Clean()
 
 	out, err := client.Run[string](t.Context(), c, nil, "pool_patch.precheck", ref, d.Host())
-	if err != nil || !strings.Contains(out, "host-firmware") {
+	if err != nil || !strings.Contains(out, "Package: "+packages[0]) {
 		t.Fatalf("precheck: %v: %q", err, out)
 	}
-	if d.Exists("usr/share/host-kernel") {
+	if d.Exists("usr/bin/" + packages[0]) {
 		t.Error("the precheck has changed the host")
 	}
 	out, err = client.Run[string](t.Context(), c, nil, "pool_patch.apply", ref, d.Host())
-	if err != nil || !strings.Contains(out, "unpacking repository/host-tools_2.0_all.deb") {
+	if err != nil || !strings.Contains(out, "Unpacking "+packages[0]) {
 		t.Fatalf("apply: %v: %q", err, out)
 	}
 	applied := func(guidance ...xenapi.UpdateGuidance) {
 		t.Helper()
 		for _, name := range packages {
-			if got := d.Read("usr/share/" + name + "/version"); got != name+" 2.0\n" {
-				t.Errorf("package %s is not on the host: %q", name, got)
+			// What dpkg says that it has unpacked is there, and is what the package holds.
+			if err := harness.Run("", "dpkg", "--root="+d.Path(""), "--verify", name); err != nil || !d.Exists("usr/bin/"+name) {
+				t.Errorf("package %s is not on the host: %v", name, err)
+			}
+			status, err := harness.Output("", "dpkg-query", "--admindir="+d.Path("var/lib/dpkg"), "-W", "-f=${Status}", name)
+			if err != nil || status != "install ok unpacked" {
+				t.Errorf("package %s has the status %q, %v", name, status, err)
 			}
 		}
 		if stamp := d.Read("var/patch/applied/" + patch.uuid); !strings.Contains(stamp, patch.uuid) {

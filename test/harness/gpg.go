@@ -1,7 +1,9 @@
 package harness
 
 import (
+	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -51,8 +53,10 @@ func newKey(home, algorithm, expires string, more ...string) (*Key, error) {
 	return k, err
 }
 
-func (k *Key) gpg(args ...string) (string, error) {
-	return Output("", append([]string{"gpg", "--homedir", k.home, "--batch", "--quiet", "--no-tty", "--trust-model", "always"}, args...)...)
+func (k *Key) gpg(args ...string) (string, error) { return Output("", k.command(args...)...) }
+
+func (k *Key) command(args ...string) []string {
+	return append([]string{"gpg", "--homedir", k.home, "--batch", "--quiet", "--no-tty", "--trust-model", "always"}, args...)
 }
 
 // close ends the agent that gpg started.
@@ -66,6 +70,22 @@ func (k *Key) Sign(t testing.TB, program string, more ...string) string {
 		t.Fatal(err)
 	}
 	return patch
+}
+
+// SignStream gives the patch that gpg --sign makes of a program while it is read.
+func (k *Key) SignStream(t testing.TB, program io.Reader, more ...string) io.Reader {
+	t.Helper()
+	argv := k.command(append(more, "--sign")...)
+	cmd := exec.CommandContext(t.Context(), argv[0], argv[1:]...)
+	cmd.Stdin = program
+	r, w := io.Pipe()
+	cmd.Stdout = w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() { w.CloseWithError(cmd.Wait()) }()
+	t.Cleanup(func() { r.Close() })
+	return r
 }
 
 // SignText signs a program and gives the patch.
