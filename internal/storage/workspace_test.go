@@ -102,8 +102,8 @@ func TestSealKnowsWhatWasWritten(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, memsr.Options{Clone: true})
 	rec := vdiOf(p.sr)
-	rec.VirtualSize = 32 * mib
-	text := make([]byte, 20*mib)
+	rec.VirtualSize = 1 << 30 // so that whole blocks of the file are whole blocks of the image
+	text := make([]byte, 24*mib)
 	rand.NewChaCha8([32]byte{}).Read(text)
 	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
 		w, err := p.NewWorkspace(ctx, tk, rec)
@@ -120,7 +120,7 @@ func TestSealKnowsWhatWasWritten(t *testing.T) {
 			return err
 		}
 		_, err = io.MultiWriter(lasting, temporary).Write(text[:5*mib+1])
-		if err := errors.Join(err, w.Grow(ctx, 64*mib)); err != nil {
+		if err := errors.Join(err, w.Grow(ctx, 2<<30)); err != nil {
 			return err
 		}
 		_, err = io.MultiWriter(lasting, temporary).Write(text[5*mib+1:])

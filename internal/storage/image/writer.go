@@ -25,22 +25,23 @@ const (
 //
 // The digest of a Writer is that of an image that has the file's bytes.
 type Writer struct {
-	path   string
-	inode  uint64 // the file system's device may have another number after a Pause; this stays
-	keep   bool   // the content lasts: it is hashed, and on stable storage after Close
-	file   *os.File
-	direct *os.File // the same file past the page cache; nil where that is not possible
-	free   chan *block
-	filled int // bytes of current
-	next   int64
-	reach  int64 // space is reserved up to here
+	path  string
+	inode uint64 // the file system's device may have another number after a Pause; this stays
+	keep  bool   // the content lasts: it is hashed, and on stable storage after Close
 
-	current *block
-	flying  sync.WaitGroup
-	mu      sync.Mutex
-	sums    [][sha256.Size]byte // of the blocks, if they are kept; nothing is the sum of one that is zero
-	err     error               // the first; nothing is stored after it
-	size    int64               // once closed
+	file    *os.File // nil while it is paused
+	direct  *os.File // the same file past the page cache; nil where that is not possible
+	current *block   // what Write fills
+	filled  int      // bytes of current
+	next    int64    // the index of current
+	reach   int64    // space is reserved up to here
+	size    int64    // once closed
+
+	free   chan *block
+	flying sync.WaitGroup
+	mu     sync.Mutex
+	sums   [][sha256.Size]byte // of the blocks, if they are kept; nothing is the sum of one that is zero
+	err    error               // the first; nothing is stored after it
 }
 
 // Create makes a file that nobody has made before, and that lasts.
