@@ -96,7 +96,7 @@ func (d *DB) read(ctx context.Context) (*snapshot, error) {
 // If its outcome is not known the open fails; the next one reads what it was.
 func (d *DB) create(ctx context.Context) error {
 	version := []byte(strconv.Itoa(SchemaVersion))
-	_, err := d.send(ctx, []Guard{{schemaKey, 0}}, []Op{{schemaKey, version}})
+	_, err := d.send(ctx, []Guard{{schemaKey, 0}}, []Op{{Key: schemaKey, Value: version}})
 	if err != nil && !errors.Is(err, ErrConflict) {
 		return fmt.Errorf("create schema: %w", err)
 	}

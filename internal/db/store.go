@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"time"
 )
 
 // Store is a key-value store with revisions: every commit that changes something makes the next one.
@@ -20,6 +21,20 @@ type Store interface {
 	// It ends with an error, which is the last element: when ctx ends, when a revision was compacted
 	// away, when the store is lost.
 	Watch(ctx context.Context, prefix string, after int64) iter.Seq2[Batch, error]
+	// Grant makes a lease and keeps it alive. It ends ttl, in whole seconds, after the last sign of life of
+	// this process, at once when it is released, and whenever the store says so. Its end is a commit that
+	// deletes the keys which were last written under it.
+	Grant(ctx context.Context, ttl time.Duration) (Lease, error)
+}
+
+// Lease is a sign of life that a process keeps giving: what is written under it shows others that it lives.
+type Lease interface {
+	// ID is what Op.Lease takes. It is never 0.
+	ID() int64
+	// Lost is closed when the lease has ended, or when this process cannot know any more that it lives.
+	Lost() <-chan struct{}
+	// Release ends it. A lease that has ended already is no error.
+	Release(ctx context.Context) error
 }
 
 // Item is a key and its value. Revisions start at 1.
@@ -40,6 +55,7 @@ type Guard struct {
 type Op struct {
 	Key   string
 	Value []byte
+	Lease int64 // the key goes with the lease of this ID; 0: it lasts
 }
 
 // Batch is what one commit changed below the watched prefix, in key order.
@@ -54,4 +70,6 @@ var (
 	// ErrRefused is wrapped in a Store's error when it has not done what was asked and never will: too
 	// many operations, too large a value, no space.
 	ErrRefused = errors.New("store refuses the commit")
+	// ErrLeaseEnded comes with ErrRefused when an op names a lease that has ended.
+	ErrLeaseEnded = errors.New("lease has ended")
 )

@@ -18,6 +18,7 @@ type Tx struct {
 	tables   map[string]table // with the transaction's own writes
 	reads    map[string]int64 // key → ModRevision in base; nil in a view
 	writes   map[string][]byte
+	leases   map[string]int64 // key → lease, of the writes that do not last
 	writable bool
 }
 
@@ -28,7 +29,7 @@ func view(base *snapshot) *Tx { return &Tx{base: base, tables: base.tables} }
 func begin(base *snapshot) *Tx {
 	return &Tx{
 		base: base, tables: maps.Clone(base.tables), writable: true,
-		reads: map[string]int64{}, writes: map[string][]byte{},
+		reads: map[string]int64{}, writes: map[string][]byte{}, leases: map[string]int64{},
 	}
 }
 
@@ -98,6 +99,21 @@ func Insert[T xenapi.Object](tx *Tx, ref xenapi.Ref[T], rec T) error {
 // Put writes a record, whether or not there is one. Another record's uuid is refused as by Insert.
 func Put[T xenapi.Object](tx *Tx, ref xenapi.Ref[T], rec T) error {
 	return tx.put(tx.mustHave(rec.Class()), string(ref), rec)
+}
+
+// PutUnder is Put of a record that goes with a lease. Its class must have no uuid. That it goes conflicts
+// with updates that have read the record, not with those that have listed its class. A later Put without
+// the lease makes the record a lasting one.
+func PutUnder[T xenapi.Object](tx *Tx, lease Lease, ref xenapi.Ref[T], rec T) error {
+	t := tx.mustHave(rec.Class())
+	if _, ok := t.class.Field("uuid"); ok {
+		return fmt.Errorf("a row of %s cannot be under a lease: its uuid would stay taken", rec.Class())
+	}
+	if err := Put(tx, ref, rec); err != nil {
+		return err
+	}
+	tx.leases[rowKey(t.class.Name, string(ref))] = lease.ID()
+	return nil
 }
 
 // Change reads a record, lets fn change it and writes it. A ref that names none is HANDLE_INVALID; fn's
@@ -246,7 +262,9 @@ func (tx *Tx) put(t table, ref string, rec any) error {
 	if t, err = tx.moveUUID(t, ref, oldUUID, t.uuid(stored)); err != nil {
 		return err
 	}
-	tx.writes[rowKey(t.class.Name, ref)] = data
+	key := rowKey(t.class.Name, ref)
+	delete(tx.leases, key)
+	tx.writes[key] = data
 	tx.tables[t.class.Name] = t.with(r)
 	return nil
 }
@@ -316,7 +334,7 @@ func (tx *Tx) ops(id string) []Op {
 	}
 	ops := make([]Op, 0, len(all))
 	for _, key := range slices.Sorted(maps.Keys(all)) {
-		ops = append(ops, Op{key, all[key]})
+		ops = append(ops, Op{Key: key, Value: all[key], Lease: tx.leases[key]})
 	}
 	return ops
 }

@@ -86,6 +86,15 @@ func (d *DB) Sync(ctx context.Context) error {
 	return d.retry(ctx, func() error { return d.commit(ctx, begin(d.current.Load())) })
 }
 
+// Grant makes a lease for PutUnder; see [Store].
+func (d *DB) Grant(ctx context.Context, ttl time.Duration) (Lease, error) {
+	lease, err := d.store.Grant(ctx, ttl)
+	if err != nil {
+		return nil, fmt.Errorf("grant a lease: %w", err)
+	}
+	return lease, nil
+}
+
 // retry attempts something until it ends without a conflict.
 func (d *DB) retry(ctx context.Context, attempt func() error) error {
 	for n := range maxAttempts {
@@ -120,7 +129,7 @@ func (d *DB) commit(ctx context.Context, tx *Tx) error {
 	schema, _ := known.mods.get(schemaKey)
 	guards = append(guards, Guard{d.writer, last}, Guard{schemaKey, schema})
 	id := rand.Text()
-	revision, err := d.send(ctx, guards, append(tx.ops(id), Op{d.writer, []byte(id)}))
+	revision, err := d.send(ctx, guards, append(tx.ops(id), Op{Key: d.writer, Value: []byte(id)}))
 	// A crash here leaves the whole commit or nothing of it; the next start reads which.
 	switch {
 	case errors.Is(err, ErrConflict):
@@ -159,7 +168,7 @@ func (d *DB) resolve(ctx context.Context, id string, last int64, cause error) er
 			return fmt.Errorf("commit: %w: another process writes as %s: %w", ErrUnknownOutcome, d.writer, cause)
 		default:
 			// What became of this is seen in the next round.
-			_, err = d.send(ctx, []Guard{{d.writer, last}}, []Op{{d.writer, []byte(fence)}})
+			_, err = d.send(ctx, []Guard{{d.writer, last}}, []Op{{Key: d.writer, Value: []byte(fence)}})
 		}
 		if err == nil {
 			continue

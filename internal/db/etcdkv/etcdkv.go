@@ -105,6 +105,8 @@ func classify(err error, guards, ops int) error {
 	case errors.Is(err, rpctypes.ErrRequestTooLarge), errors.Is(err, rpctypes.ErrNoSpace),
 		errors.Is(err, rpctypes.ErrDuplicateKey), errors.Is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("%w: %w", db.ErrRefused, err)
+	case errors.Is(err, rpctypes.ErrLeaseNotFound):
+		return fmt.Errorf("%w: %w: %w", db.ErrRefused, db.ErrLeaseEnded, err)
 	}
 	return err
 }
@@ -123,7 +125,7 @@ func puts(ops []db.Op) []clientv3.Op {
 		if op.Value == nil {
 			all[i] = clientv3.OpDelete(op.Key)
 		} else {
-			all[i] = clientv3.OpPut(op.Key, string(op.Value))
+			all[i] = clientv3.OpPut(op.Key, string(op.Value), clientv3.WithLease(clientv3.LeaseID(op.Lease)))
 		}
 	}
 	return all

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"testing"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -47,6 +48,27 @@ func TestTooManyOperations(t *testing.T) {
 	_, err := store.Commit(t.Context(), nil, ops(etcdserver.MaxTxnOps+1))
 	if !errors.Is(err, db.ErrRefused) {
 		t.Errorf("one operation more than the limit: %v", err)
+	}
+}
+
+// A lease that the server has ended, because it heard nothing or because somebody revoked it, is lost to its holder.
+func TestLeaseIsLost(t *testing.T) {
+	client := startClient(t)
+	store := etcdkv.New(client)
+	l, err := store.Grant(t.Context(), time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Revoke(t.Context(), clientv3.LeaseID(l.ID())); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-l.Lost():
+	case <-time.After(time.Minute):
+		t.Fatal("the lease is not lost")
+	}
+	if err := l.Release(t.Context()); err != nil {
+		t.Errorf("released when it was lost: %v", err)
 	}
 }
 

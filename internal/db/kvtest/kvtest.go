@@ -43,6 +43,9 @@ func Run(t *testing.T, open func(*testing.T) db.Store) {
 		"ManyKeys":                    manyKeys,
 		"ConcurrentCommitsAreCounted": concurrentCommitsAreCounted,
 		"CancelledContexts":           cancelledContexts,
+		"ALeaseTakesItsKeysAlong":     aLeaseTakesItsKeysAlong,
+		"AKeyLeavesItsLease":          aKeyLeavesItsLease,
+		"ALeaseThatHasEnded":          aLeaseThatHasEnded,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -404,5 +407,81 @@ func cancelledContexts(t *testing.T, k *kv) {
 	}
 	if _, err := k.store.Commit(ctx, nil, []db.Op{k.put("a", "1")}); err == nil {
 		t.Error("commit with a cancelled context succeeds")
+	}
+}
+
+// ttl is so long that no lease ends by itself in a test.
+const ttl = time.Hour
+
+func (k *kv) grant() db.Lease {
+	k.t.Helper()
+	l, err := k.store.Grant(k.ctx, ttl)
+	if err != nil {
+		k.t.Fatalf("grant: %v", err)
+	}
+	k.t.Cleanup(func() { l.Release(context.Background()) })
+	return l
+}
+
+func (k *kv) release(l db.Lease) {
+	k.t.Helper()
+	if err := l.Release(k.ctx); err != nil {
+		k.t.Fatalf("release: %v", err)
+	}
+	select {
+	case <-l.Lost():
+	case <-k.ctx.Done():
+		k.t.Error("a lease that was released is not lost")
+	}
+}
+
+func (k *kv) under(l db.Lease, name, value string) db.Op {
+	op := k.put(name, value)
+	op.Lease = l.ID()
+	return op
+}
+
+func aLeaseTakesItsKeysAlong(t *testing.T, k *kv) {
+	one, other := k.grant(), k.grant()
+	if one.ID() == 0 || one.ID() == other.ID() {
+		t.Errorf("two leases have the IDs %d and %d", one.ID(), other.ID())
+	}
+	rev := k.commit(k.under(one, "a", "1"), k.under(one, "b", "1"), k.under(other, "c", "2"), k.put("d", "3"))
+	k.release(one)
+	k.wantState("c=2 d=3")
+	batches := k.watch(rev, 1)
+	if got := k.words(batches[0].Items); got != "a=<deleted> b=<deleted>" || batches[0].Revision <= rev {
+		t.Errorf("the watch shows %q at revision %d, after %d", got, batches[0].Revision, rev)
+	}
+	select {
+	case <-other.Lost():
+		t.Error("the other lease is lost too")
+	default:
+	}
+	k.release(other)
+	k.wantState("d=3")
+}
+
+func aKeyLeavesItsLease(t *testing.T, k *kv) {
+	one, other := k.grant(), k.grant()
+	k.commit(k.under(one, "lasts", "1"), k.under(one, "moves", "1"), k.under(one, "made again", "1"))
+	k.commit(k.put("lasts", "2"), k.under(other, "moves", "2"), k.del("made again"))
+	k.commit(k.put("made again", "2"))
+	k.release(one)
+	k.wantState("lasts=2 made again=2 moves=2")
+	k.release(other)
+	k.wantState("lasts=2 made again=2")
+}
+
+func aLeaseThatHasEnded(t *testing.T, k *kv) {
+	l := k.grant()
+	k.release(l)
+	_, err := k.store.Commit(k.ctx, nil, []db.Op{k.put("a", "1"), k.under(l, "b", "1")})
+	if !errors.Is(err, db.ErrRefused) || !errors.Is(err, db.ErrLeaseEnded) {
+		t.Errorf("a commit under a lease that has ended: %v", err)
+	}
+	k.wantState("")
+	if err := l.Release(k.ctx); err != nil {
+		t.Errorf("released again: %v", err)
 	}
 }

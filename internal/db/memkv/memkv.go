@@ -51,6 +51,9 @@ type Store struct {
 	compacted int64         // the last revision that is not in log
 	changed   chan struct{} // closed and replaced at each commit and interruption
 	cuts      int           // interruptions so far
+	leases    map[int64]*lease
+	granted   int64            // leases so far
+	under     map[string]int64 // key → lease
 }
 
 // Option of New.
@@ -63,7 +66,10 @@ func WithFaults(fault func(n int, guards []db.Guard, ops []db.Op) Fault) Option 
 
 // New makes an empty store.
 func New(options ...Option) *Store {
-	s := &Store{items: map[string]db.Item{}, revision: 1, compacted: 1, changed: make(chan struct{})}
+	s := &Store{
+		items: map[string]db.Item{}, revision: 1, compacted: 1, changed: make(chan struct{}),
+		leases: map[int64]*lease{}, under: map[string]int64{},
+	}
 	s.fault = func(int, []db.Guard, []db.Op) Fault { return None }
 	for _, o := range options {
 		o(s)
@@ -100,6 +106,11 @@ func (s *Store) Commit(ctx context.Context, guards []db.Guard, ops []db.Op) (int
 	for _, g := range guards {
 		if s.items[g.Key].ModRevision != g.ModRevision {
 			return s.revision, db.ErrConflict
+		}
+	}
+	for _, op := range ops {
+		if op.Lease != 0 && s.leases[op.Lease] == nil {
+			return 0, fmt.Errorf("%w: %w: %d", db.ErrRefused, db.ErrLeaseEnded, op.Lease)
 		}
 	}
 	s.commits++
@@ -141,12 +152,16 @@ func (s *Store) apply(ops []db.Op) {
 		case op.Value == nil:
 			item.CreateRevision = 0
 			delete(s.items, op.Key)
+			delete(s.under, op.Key)
 		default:
 			if !exists {
 				item.CreateRevision = batch.Revision
 			}
 			item = clone(item)
 			s.items[op.Key] = item
+			if s.under[op.Key] = op.Lease; op.Lease == 0 {
+				delete(s.under, op.Key)
+			}
 		}
 		batch.Items = append(batch.Items, item)
 	}
