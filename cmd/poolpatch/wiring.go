@@ -47,13 +47,13 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return []db.Table{
+	return append(pool.Tables(),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
 		db.TableOf[task.Belonging](),
-	}
+	)
 }
 
 // host is a running daemon.
@@ -195,6 +195,11 @@ func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) erro
 func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return h.server.Serve(ctx, listeners) })
+	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Stay, pool.Coordinate, pool.FollowHosts} {
+		group.Go(func() error {
+			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
+		})
+	}
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { h.collect(ctx); return nil })

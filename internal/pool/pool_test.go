@@ -24,10 +24,10 @@ var (
 
 func open(t testing.TB, store db.Store, writer string) *db.DB {
 	t.Helper()
-	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: []db.Table{
+	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: append(pool.Tables(),
 		db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.VM](),
 		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](),
-	}})
+	)})
 	if err != nil {
 		t.Fatal(err)
 	}
