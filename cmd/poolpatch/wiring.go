@@ -111,6 +111,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	h.patches = patch.New(h.db, me, h.tasks, patch.OnStorage(h.storage), verifier, log, patch.Options{
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
 		Encode: rpc.MarshalXMLValue, Step: atStep,
+		Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil },
 	})
 	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me}, log)
 	h.server = httpd.New(httpd.Services{
@@ -203,7 +204,9 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { h.collect(ctx); return nil })
-	group.Go(func() error { h.findLegacy(ctx); return nil })
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error { return pool.Lead(ctx, h.db, h.member.Host, h.findLegacy) })
+	})
 	group.Go(func() error { return h.watchDatabase(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()

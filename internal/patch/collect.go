@@ -8,9 +8,12 @@ import (
 )
 
 // Collect removes the records of patches that are nowhere any more (M9): no VDI, no legacy file on the
-// coordinator, on no host, and nothing works on them. It runs on the coordinator.
+// coordinator, on no host, and nothing works on them. On any other host it does nothing.
 func (s *Service) Collect(ctx context.Context) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {
+		if !s.coordinating(tx) {
+			return nil
+		}
 		for ref, rec := range db.All[xenapi.PoolPatch](tx) {
 			if !s.collectible(tx, ref, rec) {
 				continue
@@ -28,6 +31,9 @@ func (s *Service) Collect(ctx context.Context) error {
 func (s *Service) CollectWhenever(ctx context.Context) error {
 	for {
 		err := s.db.Wait(ctx, func(tx *db.Tx) (bool, error) {
+			if !s.coordinating(tx) {
+				return false, nil
+			}
 			for ref, rec := range db.All[xenapi.PoolPatch](tx) {
 				if s.collectible(tx, ref, rec) {
 					return true, nil

@@ -60,7 +60,7 @@ func (s *Service) removeLegacy(filename string) error {
 	return durable.Remove(filepath.Join(s.legacy, filepath.Base(filename)))
 }
 
-// FindLegacy makes records of legacy files that have none, at the daemon's start. A file that does not
+// FindLegacy makes records of the coordinator's legacy files that have none. A file that does not
 // verify, or that no SR has room to open, is logged and left alone.
 func (s *Service) FindLegacy(ctx context.Context, t *task.Task) error {
 	names, err := s.unknownFiles()
@@ -119,6 +119,9 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 		return err
 	}
 	return s.update(ctx, func(tx *db.Tx) error {
+		if !s.coordinating(tx) {
+			return errors.New("this host is not the coordinator any more")
+		}
 		ref, err := db.ByUUID[xenapi.PoolPatch](tx, info.UUID)
 		if err != nil {
 			rec := xenapi.New[xenapi.PoolPatch]()

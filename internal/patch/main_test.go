@@ -95,6 +95,10 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 		hotfix.NewVerifier(hotfix.Options{KeyDir: filepath.Join(s.root, "keys"), Log: log}), log, patch.Options{
 			Root: s.root, Legacy: filepath.Join(s.root, "var/patch"), Logs: filepath.Join(s.root, "logs"),
 			Encode: func(v any) string { return fmt.Sprint(v) }, Step: step,
+			Coordinating: func(tx *db.Tx) bool {
+				rec, _ := db.Lookup(tx, xenapi.Ref[xenapi.Pool]("OpaqueRef:pool"))
+				return rec.Master == here
+			},
 		})
 	x.update(t, func(tx *db.Tx) error {
 		if _, ok := db.Lookup(tx, here); ok {

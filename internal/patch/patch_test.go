@@ -447,6 +447,40 @@ func TestStampsAtStart(t *testing.T) {
 	}
 }
 
+// What only the coordinator does, a host that is not it leaves alone (M7, M9), until it is.
+func TestOnlyTheCoordinatorCollects(t *testing.T) {
+	s := newSite(t, memsr.Options{})
+	file := filepath.Join(s.root, "var/patch/4a1b")
+	if err := os.WriteFile(file, s.sign(t, program{label: "old"}), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	x := s.start(t, nil).withSR(t)
+	lead := func(host xenapi.Ref[xenapi.Host]) {
+		x.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, "OpaqueRef:pool", func(rec *xenapi.Pool) error { rec.Master = host; return nil })
+		})
+	}
+	lead("OpaqueRef:another")
+	if err := x.do(x.FindLegacy); err != nil || len(all[xenapi.PoolPatch](x)) != 0 {
+		t.Errorf("a host that does not lead found %d files, %v", len(all[xenapi.PoolPatch](x)), err)
+	}
+	lead(here)
+	if err := x.do(x.FindLegacy); err != nil || len(all[xenapi.PoolPatch](x)) != 1 {
+		t.Fatalf("the coordinator found %d files, %v", len(all[xenapi.PoolPatch](x)), err)
+	}
+	lead("OpaqueRef:another")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Collect(t.Context()); err != nil || len(all[xenapi.PoolPatch](x)) != 1 {
+		t.Errorf("a host that does not lead collected what it does not see: %v", err)
+	}
+	lead(here)
+	if err := x.Collect(t.Context()); err != nil || len(all[xenapi.PoolPatch](x)) != 0 {
+		t.Errorf("the coordinator did not collect: %v", err)
+	}
+}
+
 // M7: a file of a server that came before is found, applied, downloaded and cleaned.
 func TestLegacyFiles(t *testing.T) {
 	s := newSite(t, memsr.Options{})

@@ -25,6 +25,8 @@ type Options struct {
 	Logs   string // where the output of programs is kept
 	// Encode writes a result as task.result holds it.
 	Encode func(any) string
+	// Coordinating says in a transaction whether this host is the coordinator when that commits; nil: it always is.
+	Coordinating func(*db.Tx) bool
 	// Step is called at each named point of the protocols, for tests that stop the world there.
 	Step func(name string)
 }
@@ -43,6 +45,8 @@ type Service struct {
 	encode   func(any) string
 	step     func(string)
 	log      *slog.Logger
+
+	coordinating func(*db.Tx) bool
 }
 
 // New makes the service of one host.
@@ -50,10 +54,13 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage St
 	if o.Step == nil {
 		o.Step = func(string) {}
 	}
+	if o.Coordinating == nil {
+		o.Coordinating = func(*db.Tx) bool { return true }
+	}
 	return &Service{
 		db: d, host: host, tasks: tasks, storage: storage, verifier: verifier,
 		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs,
-		encode: o.Encode, step: o.Step, log: log,
+		encode: o.Encode, step: o.Step, log: log, coordinating: o.Coordinating,
 	}
 }
 

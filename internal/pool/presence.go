@@ -140,6 +140,20 @@ func vacant(tx *db.Tx, me xenapi.Ref[xenapi.Host]) bool {
 	return ok && rec.Master != me && !Alive(tx, rec.Master) && Alive(tx, me)
 }
 
+// Lead runs work each time that this host becomes the pool's coordinator, until ctx ends. Work that takes long asks for
+// [Coordinating] in each of its transactions.
+func Lead(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], work func(context.Context)) error {
+	for {
+		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return Coordinating(tx, me) == nil, nil }); err != nil {
+			return err
+		}
+		work(ctx)
+		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return Coordinating(tx, me) != nil, nil }); err != nil {
+			return err
+		}
+	}
+}
+
 // FollowHosts keeps host_metrics.live true to who lives, on the coordinator, until ctx ends.
 func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
 	for {

@@ -169,6 +169,31 @@ func TestFailover(t *testing.T) {
 	})
 }
 
+// Work of the coordinator is begun by each host that becomes it, once.
+func TestLead(t *testing.T) {
+	t.Parallel()
+	inCluster(t, 2, func(c *cluster) {
+		var led [2]int
+		ctx, cancel := context.WithCancel(c.t.Context())
+		var done sync.WaitGroup
+		for i, m := range c.hosts {
+			done.Go(func() { _ = pool.Lead(ctx, m.d, m.ref, func(context.Context) { led[i]++ }) })
+		}
+		time.Sleep(time.Minute)
+		c.hosts[0].disconnect()
+		time.Sleep(time.Minute)
+		c.hosts[0].reconnect()
+		time.Sleep(time.Minute)
+		c.hosts[1].disconnect()
+		time.Sleep(time.Minute)
+		cancel()
+		done.Wait()
+		if led != [2]int{2, 1} {
+			t.Errorf("the hosts led %v times", led)
+		}
+	})
+}
+
 // Nobody who lives: the first one who comes back leads, whoever led before.
 func TestFailoverOfAll(t *testing.T) {
 	t.Parallel()
