@@ -23,13 +23,19 @@ const (
 	keepAliveDeadline = 5 * time.Second
 )
 
-// TLSConfig names PEM files: the authority that signed the servers' certificates, and this client's own
-// certificate and key, which may both be "".
+// TLSConfig says how to reach a cluster: by a Config, or by PEM files.
 type TLSConfig struct {
-	CAFile, CertFile, KeyFile string
+	// Config, if it is not nil, is used as it is, ServerName included, and the other fields are not.
+	Config *tls.Config
+	// CAFile is of the authority that signed the servers' certificates.
+	CAFile string
+	// CertFile and KeyFile are this client's own, and may both be "". They are read anew for each connection.
+	CertFile, KeyFile string
+	// ServerName is what the servers' certificates must be for; "" is the address that was dialled.
+	ServerName string
 }
 
-// Connect reaches a cluster of your own. Endpoints are URLs (https://host:2379). It returns when the
+// Connect reaches a cluster of your own, or the ClientHandler of a pool's members. Endpoints are URLs (https://host:2379). It returns when the
 // cluster has answered a read that its majority agreed on. The caller closes the client. The zero
 // TLSConfig connects without TLS.
 func Connect(ctx context.Context, endpoints []string, t TLSConfig) (*clientv3.Client, error) {
@@ -53,25 +59,55 @@ func Connect(ctx context.Context, endpoints []string, t TLSConfig) (*clientv3.Cl
 	return client, nil
 }
 
+// Sync makes a client that reaches members by their ClientHandler use those that the cluster has now. The caller
+// does it from time to time, and when members come and go. It is not for a cluster of your own, whose
+// members have other addresses for clients than for one another.
+func Sync(ctx context.Context, client *clientv3.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, memberDeadline)
+	defer cancel()
+	reply, err := client.MemberList(ctx)
+	if err != nil {
+		return fmt.Errorf("list etcd members: %w", err)
+	}
+	var endpoints []string
+	for _, m := range members(reply.Members) {
+		if !m.Learner { // a learner answers no client
+			endpoints = append(endpoints, m.URL)
+		}
+	}
+	client.SetEndpoints(endpoints...)
+	return nil
+}
+
 func (t TLSConfig) load() (*tls.Config, error) {
 	if t == (TLSConfig{}) {
 		return nil, nil
+	}
+	if t.Config != nil {
+		return t.Config, nil
 	}
 	pem, err := os.ReadFile(t.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("read authority: %w", err)
 	}
-	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool()}
+	config := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: x509.NewCertPool(), ServerName: t.ServerName}
 	if !config.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, errors.New("read authority: no certificate in " + t.CAFile)
 	}
 	if t.CertFile == "" && t.KeyFile == "" {
 		return config, nil
 	}
+	if _, err := t.pair(nil); err != nil {
+		return nil, err
+	}
+	config.GetClientCertificate = t.pair
+	return config, nil
+}
+
+func (t TLSConfig) pair(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("read client certificate: %w", err)
 	}
-	config.Certificates = []tls.Certificate{pair}
-	return config, nil
+	return &pair, nil
 }

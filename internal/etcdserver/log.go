@@ -18,17 +18,30 @@ func newLogger(to *slog.Logger, died *death) *zap.Logger {
 	if to == nil {
 		to = slog.Default()
 	}
-	return zap.New(bridge{to: to.With("component", "etcd")}, zap.WithFatalHook(fatalHook{died}))
+	return zap.New(bridge{to: to.With("component", "etcd"), died: died}, zap.WithFatalHook(fatalHook{died}))
 }
 
 // bridge is a zapcore.Core that writes to a slog.Logger.
 type bridge struct {
 	to     *slog.Logger
+	died   *death
 	fields []zapcore.Field
 }
 
-// idle are warnings about settings that mean nothing here, where nothing listens.
-var idle = []string{"Running http and grpc server on single port", "simple token is not cryptographically signed"}
+// idle are warnings about settings that mean nothing here, where nothing listens, and about refusals that the
+// asker waits out.
+var idle = []string{
+	"Running http and grpc server on single port", "simple token is not cryptographically signed",
+	"rejecting promote learner", "rejecting member promote request", "rejecting member add request",
+	"rejecting member remove request", "failed to promote a member",
+}
+
+const (
+	// stopping is the entry with which etcd says why it stops by itself. It has no other way to say it.
+	stopping = "server error"
+	// removal is part of the reason of a member that was removed.
+	removal = "permanently removed from the cluster"
+)
 
 func (b bridge) Enabled(level zapcore.Level) bool { return level >= zapcore.WarnLevel }
 
@@ -45,6 +58,9 @@ func (b bridge) Check(e zapcore.Entry, ce *zapcore.CheckedEntry) *zapcore.Checke
 }
 
 func (b bridge) Write(e zapcore.Entry, fields []zapcore.Field) error {
+	if e.Message == stopping {
+		b.died.report(stopError(fields))
+	}
 	level := slog.LevelWarn
 	if e.Level > zapcore.WarnLevel {
 		level = slog.LevelError
@@ -70,6 +86,15 @@ type fatalHook struct{ died *death }
 func (h fatalHook) OnWrite(ce *zapcore.CheckedEntry, fields []zapcore.Field) {
 	h.died.report(fatalError(ce.Message, fields))
 	zapcore.WriteThenGoexit.OnWrite(ce, fields)
+}
+
+// stopError is the reason in an entry of etcd's stop.
+func stopError(fields []zapcore.Field) error {
+	err := fatalError(stopping, fields)
+	if strings.Contains(err.Error(), removal) {
+		return fmt.Errorf("%w: %w", ErrRemoved, err)
+	}
+	return err
 }
 
 // fatalError keeps the error that a fatal entry carries, so that callers can ask what it was.

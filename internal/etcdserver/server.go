@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,10 +16,10 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
-	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
 	"go.etcd.io/etcd/server/v3/storage/wal"
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc"
 )
 
 const (
@@ -41,7 +41,7 @@ const (
 	// retention is for how long a watch that was cut off can go on without a reload.
 	retention = "10m"
 	// snapshotCount and catchUpEntries are the log entries between two snapshots, and kept in memory
-	// behind one. There is no follower who could need them.
+	// behind one. A follower who is further behind than those is sent the whole data, which is small.
 	snapshotCount  = 2000
 	catchUpEntries = 500
 )
@@ -51,6 +51,9 @@ var (
 	ErrInUse = errors.New("another process uses this database directory")
 	// ErrDamaged says that the directory's content cannot be read.
 	ErrDamaged = errors.New("the database directory is damaged")
+	// ErrRemoved says that the cluster has removed the member whose directory this is. It can never be a
+	// member again: the directory is of no use but as evidence, and the host must join with a new one.
+	ErrRemoved = errors.New("the cluster has removed this member")
 )
 
 // Config of Start.
@@ -61,6 +64,12 @@ type Config struct {
 	Name string
 	// QuotaBytes is the size at which writes are refused; 0 is DefaultQuotaBytes.
 	QuotaBytes int64
+	// Peer makes the member reachable for others; nil is a cluster of one that stays so. It is given at every
+	// start, from the first one on where others may ever join.
+	Peer *Peer
+	// Join makes the first start on a directory join a cluster: all its members, this one too, which AddLearner
+	// has added with Peer.URL. Later starts ignore it.
+	Join []Member
 	// Logger gets what etcd warns of; nil is slog.Default.
 	Logger *slog.Logger
 }
@@ -69,19 +78,28 @@ type Config struct {
 type Server struct {
 	etcd   *embed.Etcd
 	client *clientv3.Client
+	peers  http.Handler
+	rpc    *grpc.Server
 	lock   *os.File // held while the directory is ours
 	died   *death
+
+	closing func() // marks a stop that we asked for
+	closed  <-chan struct{}
 }
 
-// Start runs an etcd on a directory and returns when it takes commits. It gives ErrInUse and ErrDamaged, and
-// errors that wrap what the file system said (syscall.ENOSPC for a full disk). After an error of etcd itself,
-// parts of it may still run and keep the directory: the process should end.
+// Start runs an etcd on a directory. Without Config.Peer it returns when it takes commits. With it, it returns
+// before, because the others' help may be needed for that: the caller serves PeerHandler and then waits for
+// Ready. It gives ErrInUse, ErrDamaged and ErrRemoved, and errors that wrap what the file system said
+// (syscall.ENOSPC for a full disk). After an error of etcd itself, parts of it may still run and keep the
+// directory: the process should end. A join that no member answered leaves a directory that can try again.
 func Start(ctx context.Context, c Config) (*Server, error) {
 	lock, err := acquire(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("start etcd in %s: %w", c.Dir, err)
 	}
 	s := &Server{lock: lock, died: newDeath()}
+	asked, closing := context.WithCancel(context.Background())
+	s.closing, s.closed = closing, asked.Done()
 	if err := s.start(ctx, c); err != nil {
 		lock.Close()
 		return nil, fmt.Errorf("start etcd in %s: %w", c.Dir, err)
@@ -117,22 +135,51 @@ func (s *Server) start(ctx context.Context, c Config) error {
 	if err := probeSpace(c.Dir); err != nil {
 		return err
 	}
-	etcd, err := s.launch(ctx, c.embedded(s.died))
+	e, err := c.embedded(s.died)
 	if err != nil {
 		return err
 	}
-	s.etcd = etcd
-	select {
-	case <-etcd.Server.ReadyNotify():
-	case err := <-etcd.Err():
-		return errors.Join(err, s.stopEtcd())
-	case <-s.died.failed:
-		return errors.Join(s.died.err, s.stopEtcd())
-	case <-ctx.Done():
-		return errors.Join(context.Cause(ctx), s.stopEtcd())
+	if s.etcd, err = s.launch(ctx, e); err != nil {
+		return err
 	}
-	s.client = v3client.New(etcd.Server)
+	if s.etcd.Server.IsIDRemoved(uint64(s.etcd.Server.MemberID())) {
+		return errors.Join(ErrRemoved, s.stopEtcd())
+	}
+	go s.follow()
+	s.client = newClient(s.etcd.Server)
+	if c.Peer != nil {
+		s.peers, s.rpc = newPeerHandler(s.etcd.Server), newRPC(s.etcd.Server)
+		return nil
+	}
+	if err := s.Ready(ctx); err != nil {
+		return errors.Join(err, s.stopEtcd())
+	}
 	return nil
+}
+
+// follow reports a server that stops by itself, if the log has not said why before. It ends when the server has
+// stopped.
+func (s *Server) follow() {
+	<-s.etcd.Server.StopNotify()
+	select {
+	case <-s.closed:
+	default:
+		s.died.report(errors.New("etcd has stopped"))
+	}
+}
+
+// Ready waits until the member has found its cluster and takes commits. For a restarted member that is when
+// a majority runs, which may take as long as the other hosts are away: ctx bounds it. It gives Err when
+// the server dies.
+func (s *Server) Ready(ctx context.Context) error {
+	select {
+	case <-s.etcd.Server.ReadyNotify():
+		return nil
+	case <-s.died.failed:
+		return s.died.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // launch starts etcd in a goroutine of its own, because etcd ends the goroutine, or panics in it, when it
@@ -224,12 +271,10 @@ func probeSpace(dir string) error {
 	return nil
 }
 
-func (c Config) embedded(died *death) *embed.Config {
+func (c Config) embedded(died *death) (*embed.Config, error) {
 	e := embed.NewConfig()
 	e.Dir, e.Name = c.Dir, c.Name
 	e.ListenPeerUrls, e.ListenClientUrls, e.AdvertiseClientUrls = nil, nil, nil
-	e.AdvertisePeerUrls = []url.URL{{Scheme: "unix", Host: "localhost:0"}} // a member must have one; nobody dials it
-	e.InitialCluster = e.InitialClusterFromName(e.Name)
 	e.QuotaBackendBytes = c.QuotaBytes
 	if c.QuotaBytes == 0 {
 		e.QuotaBackendBytes = DefaultQuotaBytes
@@ -239,29 +284,36 @@ func (c Config) embedded(died *death) *embed.Config {
 	e.SnapshotCount, e.SnapshotCatchUpEntries = snapshotCount, catchUpEntries
 	e.MaxSnapFiles, e.MaxWalFiles = 2, 2
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(newLogger(c.Logger, died))
-	return e
+	return e, c.place(e)
 }
 
 // Client reaches the server in this process. Close closes it.
 func (s *Server) Client() *clientv3.Client { return s.client }
 
-// Failed is closed when the server dies by itself, of a disk that is full or broken; Err then says of what.
-// The daemon should end: nothing more can be committed.
+// Failed is closed when the server dies by itself, of a disk that is full or broken, or because the cluster has
+// removed it; Err then says of what, and is ErrRemoved in the last case. Nothing more can be committed: the
+// daemon should end, or Close the server and go on without.
 func (s *Server) Failed() <-chan struct{} { return s.died.failed }
 
 // Err is what the server died of, after Failed is closed.
 func (s *Server) Err() error { return s.died.err }
 
-// Close stops the server and gives the directory back.
+// Close stops the server and gives the directory back. A leader first hands its office over. It ends the requests
+// that PeerHandler and ClientHandler serve, some of which never end otherwise: so it comes before the stop of
+// the HTTP server.
 func (s *Server) Close() error {
 	_ = s.client.Close() // always says that its context is cancelled
 	return errors.Join(s.stopEtcd(), s.lock.Close())
 }
 
 func (s *Server) stopEtcd() error {
+	s.closing()
 	stopped := make(chan struct{})
 	go func() {
 		defer close(stopped)
+		if s.rpc != nil {
+			s.rpc.Stop()
+		}
 		s.etcd.Close()
 	}()
 	timer := time.NewTimer(s.died.patience())

@@ -1,0 +1,127 @@
+package etcdserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/server/v3/etcdserver"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3client"
+	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
+	"go.etcd.io/etcd/server/v3/proxy/grpcproxy/adapter"
+	"google.golang.org/grpc"
+)
+
+const (
+	// leaderDeadline bounds the wait for an election, which takes one to two seconds where a majority runs.
+	leaderDeadline = 3 * time.Second
+	// quorumDeadline bounds the wait for a majority's answer.
+	quorumDeadline = 3 * time.Second
+)
+
+// ErrNoQuorum says that no majority of the members can be reached: nothing can be committed.
+var ErrNoQuorum = errors.New("no majority of the database's members can be reached")
+
+// HasLeader tells without waiting whether this member knows a leader. Without one no commit can succeed; with
+// one it may still fail, because a loss is noticed one to two seconds late.
+func (s *Server) HasLeader() bool { return s.etcd.Server.Leader() != 0 }
+
+// Quorum asks a majority for an answer. It gives ErrNoQuorum when there is none, after a few seconds at most.
+func (s *Server) Quorum(ctx context.Context) error {
+	asked, cancel := context.WithTimeout(ctx, quorumDeadline)
+	defer cancel()
+	_, err := s.client.Get(asked, "/", clientv3.WithCountOnly())
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("%w: %w", ErrNoQuorum, err)
+	}
+	return err
+}
+
+// awaitLeader waits for an election that is under way, and then refuses with rpctypes.ErrNoLeader.
+func awaitLeader(ctx context.Context, s *etcdserver.EtcdServer) error {
+	deadline := time.NewTimer(leaderDeadline)
+	defer deadline.Stop()
+	for {
+		elected := s.LeaderChangedNotify()
+		if s.Leader() != 0 {
+			return nil
+		}
+		select {
+		case <-elected:
+		case <-deadline.C:
+			return rpctypes.ErrGRPCNoLeader
+		case <-s.StoppingNotify():
+			return rpctypes.ErrGRPCStopped
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// newClient makes a client in this process. Its commits and reads are refused where there is no leader.
+func newClient(s *etcdserver.EtcdServer) *clientv3.Client {
+	c := v3client.New(s)
+	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(gate{v3rpc.NewQuotaKVServer(s), s}), c)
+	return c
+}
+
+// gate refuses, before anything is proposed, what etcd would keep until its own deadline of 7 s: so a refusal
+// is known to have changed nothing.
+type gate struct {
+	pb.KVServer
+	server *etcdserver.EtcdServer
+}
+
+func (g gate) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if !r.Serializable {
+		if err := awaitLeader(ctx, g.server); err != nil {
+			return nil, err
+		}
+	}
+	return g.KVServer.Range(ctx, r)
+}
+
+func (g gate) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
+	if err := awaitLeader(ctx, g.server); err != nil {
+		return nil, err
+	}
+	return g.KVServer.Put(ctx, r)
+}
+
+func (g gate) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	if err := awaitLeader(ctx, g.server); err != nil {
+		return nil, err
+	}
+	return g.KVServer.DeleteRange(ctx, r)
+}
+
+func (g gate) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if err := awaitLeader(ctx, g.server); err != nil {
+		return nil, err
+	}
+	return g.KVServer.Txn(ctx, r)
+}
+
+// remoteGate does the same for clients in other processes, and for their leases.
+func remoteGate(s *etcdserver.EtcdServer) grpc.UnaryServerInterceptor {
+	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+		if needsLeader(info.FullMethod, request) {
+			if err := awaitLeader(ctx, s); err != nil {
+				return nil, err
+			}
+		}
+		return handle(ctx, request)
+	}
+}
+
+func needsLeader(method string, request any) bool {
+	if r, ok := request.(*pb.RangeRequest); ok && r.Serializable {
+		return false
+	}
+	return strings.HasPrefix(method, "/etcdserverpb.KV/") || strings.HasPrefix(method, "/etcdserverpb.Lease/")
+}
