@@ -1,0 +1,129 @@
+package authority
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	// ServerName is the server name of connections between hosts, and the DNS name in every host's
+	// certificate: hosts are known by their UUIDs, so addresses and ports may change.
+	ServerName = "host.poolpatch.internal"
+	// JoinName is the server name at which a host that joins meets the pool.
+	JoinName = "join.poolpatch.internal"
+)
+
+// ServerConfig is the TLS of the one port. A connection to [ServerName] is between hosts: TLS 1.3, HTTP/2 or
+// HTTP/1.1, both sides show certificates. One to [JoinName] gets this host's certificate of the pool, and is
+// otherwise an ordinary client's. All others get ordinary, unchanged.
+func (k *Keyholder) ServerConfig(ordinary *tls.Config) *tls.Config {
+	config := ordinary.Clone()
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		switch {
+		case hello.ServerName == ServerName:
+			return k.betweenHosts()
+		case hello.ServerName == JoinName:
+			return k.joining(ordinary.NextProtos)
+		case ordinary.GetConfigForClient != nil:
+			return ordinary.GetConfigForClient(hello)
+		}
+		return nil, nil
+	}
+	return config
+}
+
+// No tickets: a connection that is resumed would rest on what counted when the first one was made.
+
+func (k *Keyholder) betweenHosts() (*tls.Config, error) {
+	id := k.current.Load()
+	if id == nil {
+		return nil, errNoPool
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, NextProtos: []string{"h2", "http/1.1"},
+		Certificates: []tls.Certificate{id.pair},
+		ClientAuth:   tls.RequireAndVerifyClientCert, ClientCAs: id.roots,
+		// Once more, by the trust at the end of a handshake that may have been slow, and who is allowed.
+		VerifyConnection: func(state tls.ConnectionState) error {
+			_, err := k.peer(state)
+			return err
+		},
+	}, nil
+}
+
+func (k *Keyholder) joining(protocols []string) (*tls.Config, error) {
+	id := k.current.Load()
+	if id == nil {
+		return nil, errNoPool
+	}
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true, NextProtos: protocols,
+		Certificates: []tls.Certificate{id.pair},
+	}, nil
+}
+
+// ClientConfig is the TLS with which this host dials another, at whatever address. It may be kept: each
+// connection uses the identity and the trust of its time. The caller may set NextProtos.
+func (k *Keyholder) ClientConfig() *tls.Config {
+	return k.clientConfig(func(string) error { return nil })
+}
+
+// ClientConfigFor is ClientConfig that takes the given host alone for an answer. host is a UUID.
+func (k *Keyholder) ClientConfigFor(host string) *tls.Config {
+	return k.clientConfig(func(peer string) error {
+		if peer != host {
+			return fmt.Errorf("host %s answers in the place of host %s", peer, host)
+		}
+		return nil
+	})
+}
+
+func (k *Keyholder) clientConfig(accept func(peer string) error) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, ServerName: ServerName,
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			id := k.current.Load()
+			if id == nil {
+				return nil, errNoPool
+			}
+			return &id.pair, nil
+		},
+		// RootCAs would be those of the time at which the configuration was made. VerifyConnection does
+		// all that is skipped here, by those that count at the time of the connection.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			peer, err := k.peer(state)
+			if err != nil {
+				return err
+			}
+			return accept(peer)
+		},
+	}
+}
+
+// JoinClientConfig is the TLS with which a host that has no identity yet meets the pool of a token: the
+// server must show a host's certificate that the authority of that fingerprint issued, and the authority's
+// own along with it. Nothing is sent before that is verified.
+func JoinClientConfig(ca Fingerprint) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, ServerName: JoinName,
+		// VerifyConnection does all that is skipped here: the authority is not known before it is met.
+		InsecureSkipVerify: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			return verifyPool(state.PeerCertificates, ca)
+		},
+	}
+}
+
+func verifyPool(shown []*x509.Certificate, ca Fingerprint) error {
+	at := slices.IndexFunc(shown, func(cert *x509.Certificate) bool { return fingerprintOf(cert) == ca })
+	if at < 1 {
+		return errors.New("the host that answers is of another pool than the token")
+	}
+	_, _, err := verify(shown[0], Trust{certs: shown[at : at+1]}.roots(), time.Now())
+	return err
+}
