@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
 	{"internal/db", "internal/sandbox", "internal/etcdserver"},
-	{"internal/durable", "internal/check"},
+	{"internal/durable", "internal/check", "internal/authority"},
 	{"xenapi/client"},
 	{"internal/rpc"},
 	{"xenapi"},
