@@ -155,12 +155,11 @@ func skipping(k Kind) Reason {
 	return AlreadyApplied
 }
 
-// pausesAfter reports whether a person is asked before the rollout goes on, now that a host has moved.
+// pausesAfter reports whether a person is asked before the rollout goes on, now that a host has moved. If
+// nothing is left to be asked about, Next ends the pause with the rollout.
 func (r *Rollout) pausesAfter(t Turn, before State) bool {
-	if !before.applies() || !t.State.Final() || r.stopped() || !r.any(Ready) {
-		return false
-	}
-	return r.PauseAfter == PauseEach || r.PauseAfter == PauseCanary && r.canary(t)
+	ended := before.applies() && t.State.Final()
+	return ended && (r.PauseAfter == PauseEach || r.PauseAfter == PauseCanary && r.canary(t))
 }
 
 // paramLimit bounds each parameter of a stored error, in bytes: a patch may print a lot, and the records
