@@ -6,11 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 const (
@@ -21,6 +24,8 @@ const (
 	// keepAlive and keepAliveDeadline find a connection dead when its peer is gone without a word.
 	keepAlive         = 10 * time.Second
 	keepAliveDeadline = 5 * time.Second
+	// maxSendBytes is more than what a server takes, so that it is the server who refuses.
+	maxSendBytes = 2 * maxRequestBytes
 )
 
 // TLSConfig says how to reach a cluster: by a Config, or by PEM files.
@@ -46,6 +51,7 @@ func Connect(ctx context.Context, endpoints []string, t TLSConfig) (*clientv3.Cl
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: endpoints, TLS: config, Logger: zap.NewNop(), DialTimeout: dialDeadline,
 		DialKeepAliveTime: keepAlive, DialKeepAliveTimeout: keepAliveDeadline,
+		MaxCallSendMsgSize: maxSendBytes, DialOptions: dialOptions(config),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd: %w", err)
@@ -77,6 +83,30 @@ func Sync(ctx context.Context, client *clientv3.Client) error {
 	}
 	client.SetEndpoints(endpoints...)
 	return nil
+}
+
+// dialOptions keep the server name of a configuration, for which the client would use each endpoint's address.
+func dialOptions(config *tls.Config) []grpc.DialOption {
+	if config == nil || config.ServerName == "" {
+		return nil
+	}
+	return []grpc.DialOption{grpc.WithTransportCredentials(named{credentials.NewTLS(config), config.ServerName})}
+}
+
+// named are credentials that greet every server by one name.
+type named struct {
+	credentials.TransportCredentials
+	name string
+}
+
+// ClientHandshake implements credentials.TransportCredentials.
+func (n named) ClientHandshake(ctx context.Context, _ string, c net.Conn) (net.Conn, credentials.AuthInfo, error) {
+	return n.TransportCredentials.ClientHandshake(ctx, n.name, c)
+}
+
+// Clone implements credentials.TransportCredentials.
+func (n named) Clone() credentials.TransportCredentials {
+	return named{n.TransportCredentials.Clone(), n.name}
 }
 
 func (t TLSConfig) load() (*tls.Config, error) {
