@@ -84,7 +84,7 @@ func (c *serveConfig) check() error {
 // paths are the daemon's own, below its root.
 type paths struct {
 	root, etc, keys, unsigned, tlsCert, tlsKey string
-	lib, hostUUID, etcd, localSR               string
+	lib, hostUUID, identity, etcd, localSR     string
 	legacy                                     string
 	run, socket, mounts                        string
 	log, patchLogs                             string
@@ -96,7 +96,7 @@ func pathsBelow(root string) paths {
 	return paths{
 		root: root, etc: etc, keys: filepath.Join(etc, "trusted-keys.d"), unsigned: filepath.Join(etc, "unsigned-patches"),
 		tlsCert: filepath.Join(etc, "tls.crt"), tlsKey: filepath.Join(etc, "tls.key"),
-		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"),
+		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"),
 		legacy: filepath.Join(root, "var/patch"),
 		run:    run, socket: filepath.Join(run, "socket"), mounts: filepath.Join(run, "mounts"),
 		log: log, patchLogs: filepath.Join(log, "patches"),

@@ -16,6 +16,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"poolpatch/internal/authority"
 	"poolpatch/internal/durable"
 	"poolpatch/internal/httpd"
 	"poolpatch/internal/volume"
@@ -89,7 +90,7 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	if err := d.firstStart(ctx, config, p); err != nil {
 		return err
 	}
-	listeners, err := listen(config, p)
+	listeners, err := listen(config, p, d.keys)
 	if err != nil {
 		return err
 	}
@@ -140,7 +141,9 @@ func hostUUID(p paths) (string, error) {
 	return uuid, durable.WriteFile(p.hostUUID, []byte(uuid+"\n"), 0o644)
 }
 
-func listen(config serveConfig, p paths) ([]httpd.Listener, error) {
+// listen opens the addresses. The one for HTTPS is for everybody: hosts of the pool are told from clients by the name that
+// they ask for.
+func listen(config serveConfig, p paths, keys *authority.Keyholder) ([]httpd.Listener, error) {
 	// A socket that a killed daemon left would refuse the new one; the database's lock has made sure
 	// that no other daemon uses it.
 	if err := os.Remove(p.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -163,7 +166,7 @@ func listen(config serveConfig, p paths) ([]httpd.Listener, error) {
 		if err != nil {
 			return nil, err
 		}
-		listeners = append(listeners, httpd.Listener{Listener: l, TLS: secured})
+		listeners = append(listeners, httpd.Listener{Listener: l, TLS: keys.ServerConfig(secured)})
 	}
 	if config.HTTP != "" {
 		l, err := net.Listen("tcp", config.HTTP)

@@ -16,6 +16,7 @@ import (
 
 	"poolpatch/internal/api"
 	"poolpatch/internal/auth"
+	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/etcdkv"
 	"poolpatch/internal/etcdserver"
@@ -60,6 +61,8 @@ func tables() []db.Table {
 type host struct {
 	identity pool.Identity
 	member   pool.Membership
+	keys     *authority.Keyholder // how other hosts know this one
+	known    *pool.Credentials
 	paths    paths
 	log      *slog.Logger
 
@@ -100,6 +103,11 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	}
 	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID()}
 	if h.member, err = pool.Enter(ctx, h.db, h.identity); err != nil {
+		return nil, err
+	}
+	h.keys = &authority.Keyholder{}
+	h.known = pool.NewCredentials(h.db, h.keys, p.identity, uuid, log)
+	if err := h.known.Load(ctx); err != nil {
 		return nil, err
 	}
 	verifier := hotfix.NewVerifier(hotfix.Options{KeyDir: p.keys, AllowFile: p.unsigned, Log: log})
@@ -201,6 +209,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
 		})
 	}
+	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { h.collect(ctx); return nil })

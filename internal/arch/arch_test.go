@@ -30,7 +30,7 @@ var layers = [][]string{
 	{"internal/storage/filesr", "internal/storage/memsr", "test/harness"},
 	{"internal/storage/srtest"},
 	{"internal/storage"},
-	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image"},
+	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
 	{"internal/db", "internal/sandbox", "internal/etcdserver"},
 	{"internal/durable", "internal/check", "internal/authority"},
@@ -45,7 +45,7 @@ var reserved = map[string][]string{
 	"github.com/ProtonMail":      {"internal/hotfix"},
 	"github.com/spf13/cobra":     {"cmd/poolpatch"},
 	"github.com/prometheus":      {"internal/metrics"},
-	"net/http":                   {"internal/httpd", "internal/metrics", "xenapi/client", "cmd/poolpatch"},
+	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "xenapi/client", "cmd/poolpatch"},
 	"golang.org/x/crypto/argon2": {"internal/auth"},
 	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/storage/memsr", "test/harness"},
 }

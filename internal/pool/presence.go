@@ -39,7 +39,7 @@ func presenceOf(host xenapi.Ref[xenapi.Host]) xenapi.Ref[presence] {
 }
 
 // Tables are what the package keeps in the database besides XenAPI's classes.
-func Tables() []db.Table { return []db.Table{db.TableOf[presence]()} }
+func Tables() []db.Table { return []db.Table{db.TableOf[presence](), db.TableOf[trust]()} }
 
 // Alive reports whether a host's daemon lives. A transaction that has asked conflicts with a change of the answer.
 func Alive(tx *db.Tx, host xenapi.Ref[xenapi.Host]) bool {

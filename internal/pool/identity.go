@@ -1,0 +1,184 @@
+package pool
+
+import (
+	"bytes"
+	"context"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"poolpatch/internal/authority"
+	"poolpatch/internal/db"
+	"poolpatch/internal/durable"
+	"poolpatch/xenapi"
+)
+
+// renewalInterval lies between two looks at how old the host's certificate is.
+const renewalInterval = 12 * time.Hour
+
+// trust is how the hosts of the pool know one another: its one row.
+type trust struct {
+	// Authority signs the certificates of hosts: certificate and private key in PEM.
+	Authority string `json:"authority" xenapi:"internal"`
+	// Trusted are the certificates of the authorities that count, in PEM: two while one is replaced.
+	Trusted string `json:"trusted" xenapi:"internal"`
+}
+
+// Class names the table.
+func (trust) Class() string { return "trust" }
+
+const theTrust = xenapi.Ref[trust]("trust")
+
+// Credentials are this host's identity among the hosts of its pool, on its disk and in its Keyholder.
+type Credentials struct {
+	db   *db.DB
+	keys *authority.Keyholder
+	dir  string
+	host string // UUID
+	log  *slog.Logger
+}
+
+// NewCredentials makes a host's credentials, which are kept in dir. Hosts that are not in the database are refused.
+func NewCredentials(d *db.DB, keys *authority.Keyholder, dir, hostUUID string, log *slog.Logger) *Credentials {
+	keys.Allowed = func(host string) bool {
+		return d.View(func(tx *db.Tx) error { _, err := db.ByUUID[xenapi.Host](tx, host); return err }) == nil
+	}
+	return &Credentials{db: d, keys: keys, dir: dir, host: hostUUID, log: log}
+}
+
+// Files are PEM files of the credentials, for what reads them itself, as etcd does: the certificate together with its key,
+// so that they are never of two minds, and the authorities.
+func (c *Credentials) Files() (identity, authorities string) {
+	return filepath.Join(c.dir, "host.pem"), filepath.Join(c.dir, "authorities.pem")
+}
+
+// Load makes the credentials count that the database and the disk say, and makes what is missing: the pool's authority, if
+// this is its first host, and the host's certificate, if there is none, or it is too old or another authority's.
+func (c *Credentials) Load(ctx context.Context) error {
+	if err := c.ensureTrust(ctx); err != nil {
+		return fmt.Errorf("pool authority: %w", err)
+	}
+	if err := c.refresh(time.Now()); err != nil {
+		return fmt.Errorf("certificate of this host: %w", err)
+	}
+	return nil
+}
+
+// Follow keeps the credentials true to the pool's trust, and renews the certificate in time, until ctx ends.
+func (c *Credentials) Follow(ctx context.Context) error {
+	seen := c.trust()
+	for {
+		look, cancel := context.WithTimeout(ctx, renewalInterval)
+		err := c.db.Wait(look, func(tx *db.Tx) (bool, error) {
+			now, _ := db.Lookup(tx, theTrust)
+			return now != seen, nil
+		})
+		cancel()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return err
+		}
+		seen = c.trust()
+		if err := c.refresh(time.Now()); err != nil {
+			c.log.Error("certificate of this host among its pool not renewed", "error", err)
+		}
+	}
+}
+
+func (c *Credentials) trust() (now trust) {
+	_ = c.db.View(func(tx *db.Tx) error { now, _ = db.Lookup(tx, theTrust); return nil })
+	return now
+}
+
+// ensureTrust makes the pool's authority once: two hosts that try at the same time end up with one.
+func (c *Credentials) ensureTrust(ctx context.Context) error {
+	made, err := authority.New("poolpatch pool", time.Now())
+	if err != nil {
+		return err
+	}
+	secret, err := made.Marshal()
+	if err != nil {
+		return err
+	}
+	return c.db.Update(ctx, func(tx *db.Tx) error {
+		if _, ok := db.Lookup(tx, theTrust); ok {
+			return nil
+		}
+		return db.Insert(tx, theTrust, trust{Authority: string(secret), Trusted: string(made.Trust().Marshal())})
+	})
+}
+
+// refresh takes the certificate on the disk, if it is good for the trust that is, or has a new one made.
+func (c *Credentials) refresh(now time.Time) error {
+	pool := c.trust()
+	signer, err := authority.Parse([]byte(pool.Authority))
+	if err != nil {
+		return err
+	}
+	trusted, err := authority.ParseTrust([]byte(pool.Trusted))
+	if err != nil {
+		return err
+	}
+	identity, authorities := c.Files()
+	if err := durable.Mkdir(c.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	if old, err := os.ReadFile(authorities); err != nil || !bytes.Equal(old, trusted.Marshal()) {
+		if err := durable.WriteFile(authorities, trusted.Marshal(), 0o644); err != nil {
+			return err
+		}
+	}
+	cert, key, err := readIdentity(identity)
+	if err != nil {
+		return err
+	}
+	if c.keys.Set(key, cert, trusted) == nil && c.current(signer, now) {
+		return nil
+	}
+	return c.renew(signer, trusted, now)
+}
+
+// current says whether the identity that counts is this host's, young, and of the authority that signs now.
+func (c *Credentials) current(signer *authority.Authority, now time.Time) bool {
+	id, ok := c.keys.Current()
+	return ok && id.Host == c.host && id.Authority() == signer.Fingerprint() && !id.NeedsRenewal(now)
+}
+
+// renew makes a key and a certificate.
+func (c *Credentials) renew(signer *authority.Authority, trusted authority.Trust, now time.Time) error {
+	key, request, err := authority.NewHost()
+	if err != nil {
+		return err
+	}
+	cert, err := signer.Issue(request, c.host, now)
+	if err != nil {
+		return err
+	}
+	identity, _ := c.Files()
+	if err := durable.WriteFile(identity, slices.Concat(cert, key), 0o600); err != nil {
+		return err
+	}
+	c.log.Info("this host has a new certificate among its pool", "authority", signer.Fingerprint())
+	return c.keys.Set(key, cert, trusted)
+}
+
+// readIdentity parts the file that renew writes. One that is not there is empty.
+func readIdentity(path string) (cert, key []byte, err error) {
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	block, rest := pem.Decode(text)
+	if block == nil || err != nil {
+		return nil, nil, err
+	}
+	return pem.EncodeToMemory(block), rest, nil
+}
