@@ -95,7 +95,7 @@ func newIdentity(key, cert []byte, trust Trust) (*Identity, error) {
 
 // Peer is the UUID of the host at the other end of a connection, either end. It is false for ordinary
 // clients and hosts that join; and, on a connection that is older than the change, for a host that is not
-// allowed, expired, or of an authority no longer trusted.
+// allowed, expired, or of an authority no longer trusted. It verifies a signature (0.2 ms): ask once a call.
 func (k *Keyholder) Peer(state tls.ConnectionState) (host string, ok bool) {
 	// Before the handshake is complete the peer has shown a certificate, and not yet that it is its own.
 	if !state.HandshakeComplete {
