@@ -43,6 +43,8 @@ func (a *API) handlers() map[string]any {
 		"host.enable":               a.hostEnable,
 		"host.disable":              a.hostDisable,
 
+		"pool.designate_new_master": a.poolDesignate,
+
 		"SR.create":               a.srCreate,
 		"SR.introduce":            a.srIntroduce,
 		"SR.forget":               a.srForget,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/pool"
 	"poolpatch/xenapi"
 )
 
@@ -31,6 +32,10 @@ func (a *API) hostEnable(ctx context.Context, _ *call, host xenapi.Ref[xenapi.Ho
 
 func (a *API) hostDisable(ctx context.Context, _ *call, host xenapi.Ref[xenapi.Host]) error {
 	return a.setEnabled(ctx, host, false)
+}
+
+func (a *API) poolDesignate(ctx context.Context, _ *call, host xenapi.Ref[xenapi.Host]) error {
+	return pool.Designate(ctx, a.services.DB, host)
 }
 
 func (a *API) setEnabled(ctx context.Context, host xenapi.Ref[xenapi.Host], enabled bool) error {

@@ -134,6 +134,24 @@ func Coordinate(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *
 	}
 }
 
+// Designate makes a host the coordinator. What the former one has begun as such it does not commit. Errors:
+// HANDLE_INVALID, HOST_OFFLINE, HOST_DISABLED.
+func Designate(ctx context.Context, d *db.DB, host xenapi.Ref[xenapi.Host]) error {
+	return d.Update(ctx, func(tx *db.Tx) error {
+		rec, err := db.Get(tx, host)
+		switch {
+		case err != nil:
+			return err
+		case !Alive(tx, host):
+			return xenapi.ErrHostOffline(host)
+		case !rec.Enabled:
+			return xenapi.ErrHostDisabled(host)
+		}
+		ref, _, _ := thePool(tx)
+		return db.Change(tx, ref, func(rec *xenapi.Pool) error { rec.Master = host; return nil })
+	})
+}
+
 // vacant reports whether me, which lives, should become coordinator because nobody who lives is.
 func vacant(tx *db.Tx, me xenapi.Ref[xenapi.Host]) bool {
 	_, rec, ok := thePool(tx)

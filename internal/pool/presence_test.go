@@ -194,6 +194,37 @@ func TestLead(t *testing.T) {
 	})
 }
 
+func TestDesignate(t *testing.T) {
+	t.Parallel()
+	inCluster(t, 3, func(c *cluster) {
+		designate := func(host xenapi.Ref[xenapi.Host]) string {
+			return xenapi.CodeOf(pool.Designate(c.t.Context(), c.hosts[1].d, host))
+		}
+		if code := designate(c.hosts[2].ref); code != "" || c.master() != 2 {
+			t.Errorf("the coordinator is host %d, %s", c.master(), code)
+		}
+		c.hosts[0].disconnect()
+		synctest.Wait()
+		if code := designate(c.hosts[0].ref); code != xenapi.CodeHostOffline {
+			t.Errorf("a host that is not there: %s", code)
+		}
+		if code := designate("OpaqueRef:nobody"); code != xenapi.CodeHandleInvalid {
+			t.Errorf("no host: %s", code)
+		}
+		disable := func(rec *xenapi.Host) error { rec.Enabled = false; return nil }
+		if err := c.hosts[1].d.Update(c.t.Context(), func(tx *db.Tx) error { return db.Change(tx, c.hosts[1].ref, disable) }); err != nil {
+			t.Fatal(err)
+		}
+		if code := designate(c.hosts[1].ref); code != xenapi.CodeHostDisabled {
+			t.Errorf("a disabled host: %s", code)
+		}
+		time.Sleep(time.Minute)
+		if got := c.master(); got != 2 {
+			t.Errorf("host %d took over from a coordinator that lives", got)
+		}
+	})
+}
+
 // Nobody who lives: the first one who comes back leads, whoever led before.
 func TestFailoverOfAll(t *testing.T) {
 	t.Parallel()
