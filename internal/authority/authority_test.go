@@ -99,6 +99,14 @@ func TestParseRefuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384DER, err := x509.MarshalPKCS8PrivateKey(p384)
+	if err != nil {
+		t.Fatal(err)
+	}
 	tests := []struct {
 		name string
 		text []byte
@@ -113,6 +121,7 @@ func TestParseRefuses(t *testing.T) {
 		{"a second certificate", slices.Concat(cert, other[:otherSplit], key), "3 blocks instead of 2"},
 		{"a host", slices.Concat(hostCert, hostKey), "not that of an authority"},
 		{"another kind of key", slices.Concat(cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: edDER})), "not ECDSA P-256"},
+		{"a key on another curve", slices.Concat(cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: p384DER})), "not ECDSA P-256"},
 		{"a key that is none", slices.Concat(cert, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")})), "parse authority"},
 		{"cut off", text[:len(text)-10], "missing or damaged"},
 		{"a damaged block before it", slices.Concat(cert[:len(cert)-30], text), "missing or damaged"},

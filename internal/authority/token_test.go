@@ -43,6 +43,7 @@ func TestToken(t *testing.T) {
 		{"of another version", "pp2." + text[4:], record, now, authority.ErrTokenMalformed},
 		{"with a letter that there is not", text[:20] + "1" + text[21:], record, now, authority.ErrTokenMalformed},
 		{"with a line break in it", text[:20] + "\n" + text[21:], record, now, authority.ErrTokenMalformed},
+		{"of line breaks", "pp1." + text[4:20] + strings.Repeat("\n", 60) + text[80:], record, now, authority.ErrTokenMalformed},
 	}
 	for _, test := range tests {
 		if err := test.record.Check(test.text, test.at); !errors.Is(err, test.want) {
