@@ -25,6 +25,7 @@ import (
 )
 
 func TestConnect(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	authority := newAuthority(t, dir, "ca")
 	authority.issue(t, dir, "server")

@@ -22,6 +22,8 @@ const (
 	leaderDeadline = 3 * time.Second
 	// quorumDeadline bounds the wait for a majority's answer.
 	quorumDeadline = 3 * time.Second
+	// lookInterval is between two looks at whether the leader of a request under way is still there.
+	lookInterval = time.Second
 )
 
 // ErrNoQuorum says that no majority of the members can be reached: nothing can be committed.
@@ -77,45 +79,36 @@ type gate struct {
 	server *etcdserver.EtcdServer
 }
 
+// Range implements etcdserverpb.KVServer.
 func (g gate) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	if !r.Serializable {
-		if err := awaitLeader(ctx, g.server); err != nil {
-			return nil, err
-		}
+	if r.Serializable { // of this member's own copy
+		return g.KVServer.Range(ctx, r)
 	}
-	return g.KVServer.Range(ctx, r)
+	return led(ctx, g.server, func(ctx context.Context) (*pb.RangeResponse, error) { return g.KVServer.Range(ctx, r) })
 }
 
+// Put implements etcdserverpb.KVServer.
 func (g gate) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
-	if err := awaitLeader(ctx, g.server); err != nil {
-		return nil, err
-	}
-	return g.KVServer.Put(ctx, r)
+	return led(ctx, g.server, func(ctx context.Context) (*pb.PutResponse, error) { return g.KVServer.Put(ctx, r) })
 }
 
+// DeleteRange implements etcdserverpb.KVServer.
 func (g gate) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
-	if err := awaitLeader(ctx, g.server); err != nil {
-		return nil, err
-	}
-	return g.KVServer.DeleteRange(ctx, r)
+	return led(ctx, g.server, func(ctx context.Context) (*pb.DeleteRangeResponse, error) { return g.KVServer.DeleteRange(ctx, r) })
 }
 
+// Txn implements etcdserverpb.KVServer.
 func (g gate) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	if err := awaitLeader(ctx, g.server); err != nil {
-		return nil, err
-	}
-	return g.KVServer.Txn(ctx, r)
+	return led(ctx, g.server, func(ctx context.Context) (*pb.TxnResponse, error) { return g.KVServer.Txn(ctx, r) })
 }
 
 // remoteGate does the same for clients in other processes, and for their leases.
 func remoteGate(s *etcdserver.EtcdServer) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-		if needsLeader(info.FullMethod, request) {
-			if err := awaitLeader(ctx, s); err != nil {
-				return nil, err
-			}
+		if !needsLeader(info.FullMethod, request) {
+			return handle(ctx, request)
 		}
-		return handle(ctx, request)
+		return led(ctx, s, func(ctx context.Context) (any, error) { return handle(ctx, request) })
 	}
 }
 
@@ -124,4 +117,40 @@ func needsLeader(method string, request any) bool {
 		return false
 	}
 	return strings.HasPrefix(method, "/etcdserverpb.KV/") || strings.HasPrefix(method, "/etcdserverpb.Lease/")
+}
+
+// led makes a request under one leader. What it is asked when the leader is lost, which etcd would wait for until
+// its own deadline, gives rpctypes.ErrTimeoutDueToLeaderFail: it may have been done or not.
+func led[R any](ctx context.Context, s *etcdserver.EtcdServer, request func(context.Context) (R, error)) (R, error) {
+	var none R
+	if err := awaitLeader(ctx, s); err != nil {
+		return none, err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go watchLeader(ctx, s, cancel)
+	reply, err := request(ctx)
+	if err != nil && errors.Is(context.Cause(ctx), rpctypes.ErrGRPCTimeoutDueToLeaderFail) {
+		return none, rpctypes.ErrGRPCTimeoutDueToLeaderFail
+	}
+	return reply, err
+}
+
+// watchLeader ends a request whose leader is no longer there. What the old leader has passed on is answered before
+// the next look.
+func watchLeader(ctx context.Context, s *etcdserver.EtcdServer, cancel context.CancelCauseFunc) {
+	leader := s.Leader()
+	look := time.NewTicker(lookInterval)
+	defer look.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-look.C:
+			if s.Leader() != leader {
+				cancel(rpctypes.ErrGRPCTimeoutDueToLeaderFail)
+				return
+			}
+		}
+	}
 }

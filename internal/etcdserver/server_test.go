@@ -69,6 +69,7 @@ func load(t *testing.T, s *etcdserver.Server) map[string]string {
 }
 
 func TestDataOutlivesClose(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "deep", "etcd")
 	s := start(t, dir)
 	put(t, s, "/a", "1")
@@ -83,6 +84,7 @@ func TestDataOutlivesClose(t *testing.T) {
 }
 
 func TestOneProcessPerDirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	defer s.Close()
@@ -99,6 +101,7 @@ func TestOneProcessPerDirectory(t *testing.T) {
 
 // A data file that another program holds open must not make the start wait for ever.
 func TestDataFileHeldByAnother(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := start(t, dir).Close(); err != nil {
 		t.Fatal(err)
@@ -156,6 +159,7 @@ func TestListenersAreCounted(t *testing.T) {
 
 // A damaged directory is refused, and left as it is for whoever repairs it: nothing of etcd has run on it.
 func TestDamagedDirectory(t *testing.T) {
+	t.Parallel()
 	tests := map[string]func(t *testing.T, dir string){
 		"data file": func(t *testing.T, dir string) {
 			overwrite(t, filepath.Join(dir, "member/snap/db"), 0, 16<<10)
@@ -168,6 +172,7 @@ func TestDamagedDirectory(t *testing.T) {
 	}
 	for name, damage := range tests {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			s := start(t, dir)
 			put(t, s, "/a", strings.Repeat("x", 10<<10))
@@ -189,6 +194,7 @@ func TestDamagedDirectory(t *testing.T) {
 
 // A record that a power loss cut off was never reported as committed: the server starts, with all else.
 func TestTornLog(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := start(t, dir)
 	put(t, s, "/a", "1")
@@ -262,6 +268,7 @@ func writeAt(t *testing.T, path string, offset int64, p []byte) {
 }
 
 func TestFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
 		t.Fatal(err)
@@ -283,6 +290,7 @@ func unmount(t *testing.T, dir string) {
 
 // A disk that fills up while the server runs must end it with a reason, and not the process by itself.
 func TestDiskFillsUp(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=256m"); err != nil {
 		t.Fatal(err)
@@ -326,6 +334,7 @@ func fill(t *testing.T, path string) {
 }
 
 func TestQuota(t *testing.T) {
+	t.Parallel()
 	s, err := etcdserver.Start(t.Context(), etcdserver.Config{
 		Dir: t.TempDir(), Name: "test", QuotaBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler),
 	})
@@ -348,6 +357,7 @@ func TestQuota(t *testing.T) {
 // What a process printed as committed is there after it was killed. Kill -9 proves that the server relies
 // on no orderly stop; that fsync is on, which only a power cut needs, is etcd's default and not changed.
 func TestCommitsOutliveKill(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for round := range 3 {
 		last := killAfter(t, dir, 50*(round+1))
