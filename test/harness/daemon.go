@@ -37,6 +37,7 @@ type Options struct {
 	Root    string // below which the daemon lives; "" is a fresh directory
 	CrashAt string // point at which a Crash build dies
 	Trusted []*Key // whose signatures count
+	Etcd    string // endpoint of an etcd of one's own; "" is the embedded one
 }
 
 // Daemon is a poolpatch serve. Its test stops it, and fails if it left anything.
@@ -115,6 +116,9 @@ func (d *Daemon) Launch() error {
 	r := &run{ready: make(chan struct{}), ended: make(chan struct{})}
 	r.cmd = exec.Command(Binary(d.t, d.options.Build), "serve", "--root", d.Root,
 		"--https", "127.0.0.1:0", "--root-password-file", d.Path("password"))
+	if d.options.Etcd != "" {
+		r.cmd.Args = append(r.cmd.Args, "--etcd-endpoints", d.options.Etcd)
+	}
 	r.cmd.Env = append(os.Environ(), "POOLPATCH_CRASH_AT="+d.options.CrashAt)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	log, err := r.cmd.StderrPipe()
