@@ -36,10 +36,11 @@ staticcheck: ## staticcheck, pinned in go.mod
 	go tool staticcheck ./...
 
 .PHONY: fuzz
-fuzz: ## fuzz the wire codecs and the patch file, a minute each
+fuzz: ## fuzz the wire codecs, the patch file and the join token, a minute each
 	go test -run '^$$' -fuzz FuzzXML -fuzztime 60s ./internal/rpc
 	go test -run '^$$' -fuzz FuzzJSON -fuzztime 60s ./internal/rpc
 	go test -run '^$$' -fuzz FuzzVerify -fuzztime 60s ./internal/hotfix
+	go test -run '^$$' -fuzz FuzzParseToken -fuzztime 60s ./internal/authority
 
 .PHONY: bench
 bench: build ## measure against gpg, cp and qemu-img, as ratios
