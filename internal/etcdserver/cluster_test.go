@@ -44,7 +44,8 @@ type host struct {
 	dir, url    string
 	etcd        *etcdserver.Server // nil while it is down
 	handler     atomic.Pointer[http.Handler]
-	shown       atomic.Pointer[x509.Certificate] // what the last one to connect has shown
+	shown       sync.Map     // by name, the certificate that each has shown last
+	streams     atomic.Int32 // requests that last as long as their member
 
 	others *[]*host    // the pool, this host too
 	lost   atomic.Bool // it runs, but nothing of it reaches another host, nor the other way round
@@ -91,7 +92,7 @@ func (h *host) tls() *tls.Config {
 		},
 		VerifyConnection: func(state tls.ConnectionState) error {
 			if len(state.PeerCertificates) > 0 {
-				h.shown.Store(state.PeerCertificates[0])
+				h.shown.Store(state.PeerCertificates[0].Subject.CommonName, state.PeerCertificates[0])
 			}
 			return nil
 		},
@@ -104,6 +105,9 @@ func (h *host) serve(w http.ResponseWriter, r *http.Request) {
 	next := h.handler.Load()
 	if next == nil || h.lost.Load() || h.lostPeer(r) {
 		panic(http.ErrAbortHandler) // a host that is down answers nothing
+	}
+	if strings.HasPrefix(r.URL.Path, "/raft/stream/") {
+		h.streams.Add(1)
 	}
 	(*next).ServeHTTP(w, r)
 }
@@ -189,16 +193,16 @@ func (h *host) up(join ...etcdserver.Member) {
 	h.ready()
 }
 
-// down stops the host, as far as the others can see.
+// down stops the host in good order.
 func (h *host) down() {
 	if h.etcd == nil {
 		return
 	}
-	h.handler.Store(nil)
-	h.cut()
 	if err := h.etcd.Close(); err != nil {
 		h.t.Errorf("%s: %v", h.name, err)
 	}
+	h.handler.Store(nil)
+	h.cut()
 	h.etcd = nil
 }
 
@@ -380,7 +384,9 @@ func TestCluster(t *testing.T) {
 			t.Error(diff)
 		}
 	})
-	t.Run("a watch outlives the listener's deadlines", func(t *testing.T) {
+	t.Run("watches and members outlive the listener's deadlines", func(t *testing.T) {
+		streams := func() int32 { return a.streams.Load() + b.streams.Load() + c.streams.Load() }
+		before := streams()
 		watch := client.Watch(t.Context(), "/late")
 		idle := time.NewTimer(3 * time.Second) // longer than the listener's deadlines
 		defer idle.Stop()
@@ -388,6 +394,9 @@ func TestCluster(t *testing.T) {
 		case reply := <-watch:
 			t.Fatalf("the watch gave %+v", reply)
 		case <-idle.C:
+		}
+		if after := streams(); after != before {
+			t.Errorf("members connected %d times while nothing happened", after-before)
 		}
 		put(t, a.etcd, "/late", "x")
 		select {
@@ -399,7 +408,7 @@ func TestCluster(t *testing.T) {
 			t.Fatal("the watch tells nothing")
 		}
 	})
-	t.Run("the leader dies", func(t *testing.T) {
+	t.Run("the leader stops", func(t *testing.T) {
 		i := slices.IndexFunc(hosts, (*host).leads)
 		dead, alive := hosts[i], hosts[(i+1)%3]
 		dead.down()
@@ -415,7 +424,14 @@ func TestCluster(t *testing.T) {
 		cut, other := hosts[i], hosts[(i+1)%3]
 		cut.lose(true)
 		began := time.Now()
-		eventually(t, "write without it", func() error { return commit(t.Context(), other.etcd.Client(), "/other") })
+		eventually(t, "write without it", func() error {
+			began := time.Now()
+			err := commit(t.Context(), other.etcd.Client(), "/other")
+			if took := time.Since(began); took > 5*time.Second {
+				t.Errorf("a commit took %v to give %v", took, err)
+			}
+			return err
+		})
 		t.Logf("writes went on after %v", time.Since(began))
 		eventually(t, "the loss of its office", func() error {
 			if cut.etcd.HasLeader() {
@@ -568,6 +584,9 @@ func TestLearnerCatchesUp(t *testing.T) {
 	if err := has(b.etcd.Client(), "/before"); err != nil {
 		t.Error(err)
 	}
+	if again, err := a.etcd.AddLearner(t.Context(), b.url); err == nil {
+		t.Errorf("a learner that has started was added again: %+v", again)
+	}
 	b.down()
 	var writers sync.WaitGroup
 	for w := range 8 {
@@ -670,7 +689,7 @@ func TestCertificateIsReplaced(t *testing.T) {
 		key := ca.issueFor(t, certs, test.who.name, serverName)
 		test.at.cut()
 		eventually(t, "the new certificate of "+test.who.name, func() error {
-			if shown := test.at.shown.Load(); shown == nil || !key.PublicKey.Equal(shown.PublicKey) {
+			if shown, ok := test.at.shown.Load(test.who.name); !ok || !key.PublicKey.Equal(shown.(*x509.Certificate).PublicKey) {
 				return errors.Join(errors.New("not shown"), test.use())
 			}
 			return nil
@@ -758,6 +777,17 @@ func TestNoHandlersWithoutPeer(t *testing.T) {
 	}
 	if err := s.Quorum(t.Context()); err != nil {
 		t.Error(err)
+	}
+}
+
+// Two pools are never taken for one.
+func TestClustersDiffer(t *testing.T) {
+	t.Parallel()
+	one, other := start(t, t.TempDir()), start(t, t.TempDir())
+	defer one.Close()
+	defer other.Close()
+	if one.Self() == other.Self() {
+		t.Error("members of two clusters have one id")
 	}
 }
 

@@ -50,7 +50,7 @@ func TestConnect(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			deadline := 4 * time.Second // a refused client tries again until then
+			deadline := 2 * time.Second // a refused client tries again until then
 			if test.ok {
 				deadline = time.Minute
 			}
