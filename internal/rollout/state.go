@@ -34,7 +34,8 @@ const (
 	// is interrupted.
 	Silent State = "silent"
 
-	// Applied: this rollout has applied the patch. Its host_patch row has applied=true. Final.
+	// Applied: the rollout has applied the patch, or it was interrupted and proved to be applied. The
+	// host_patch row has applied=true. Final.
 	Applied State = "applied"
 
 	// Failed: the precheck or the apply ended with an error, or the host was not there when its turn came.

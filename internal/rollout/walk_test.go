@@ -129,7 +129,8 @@ func (w *watch) checkStarts(before Rollout, cmds []Command) {
 		}
 		failures := 0
 		for _, other := range before.Hosts {
-			if !w.passed[other.Host] && w.r.turn(other.Host).State != Skipped {
+			state := w.r.turn(other.Host).State
+			if !w.passed[other.Host] && state != Skipped && state != Applied {
 				w.Fatalf("%v before the precheck of %s", c, other.Name)
 			}
 			if other.State == Interrupted || other.State == Silent {
