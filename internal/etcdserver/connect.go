@@ -10,6 +10,7 @@ import (
 	"os"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -58,11 +59,27 @@ func Connect(ctx context.Context, endpoints []string, t TLSConfig) (*clientv3.Cl
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectDeadline)
 	defer cancel()
-	if _, err := client.Get(ctx, "/poolpatch/schema"); err != nil {
+	if err := firstAnswer(ctx, client); err != nil {
 		client.Close()
 		return nil, fmt.Errorf("connect to etcd at %q: %w", endpoints, err)
 	}
 	return client, nil
+}
+
+// firstAnswer waits for a read that a majority agreed on. A learner refuses it; the next try goes to another
+// endpoint, or finds that it is a learner no more.
+func firstAnswer(ctx context.Context, client *clientv3.Client) error {
+	for {
+		_, err := client.Get(ctx, "/poolpatch/schema")
+		if !errors.Is(err, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)) {
+			return err
+		}
+		select {
+		case <-time.After(retryInterval):
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		}
+	}
 }
 
 // Sync makes a client that reaches members by their ClientHandler use those that the cluster has now. The caller
