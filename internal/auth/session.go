@@ -170,14 +170,18 @@ func (s *Service) Logout(ctx context.Context, ref xenapi.Ref[xenapi.Session]) er
 	})
 }
 
+// PoolSession is that of a host of the pool which calls for the pool itself. It is in no table: the host shows its
+// certificate with each call.
+func PoolSession(originator string) xenapi.Session {
+	return xenapi.Session{Kind: kindPool, Pool: true, Originator: originator}
+}
+
 // Session finds an open session and notes that it is active. Errors: SESSION_INVALID.
 func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (xenapi.Session, error) {
-	var rec xenapi.Session
-	ok := false
-	_ = s.db.View(func(tx *db.Tx) error {
-		rec, ok = db.Lookup(tx, ref)
-		return nil
-	})
+	rec, ok, err := s.find(ctx, ref)
+	if err != nil {
+		return rec, err
+	}
 	now := time.Now().UTC()
 	if !ok || now.Sub(rec.LastActive) > idleExpiry && !s.busy(ref) {
 		return xenapi.Session{}, xenapi.ErrSessionInvalid(ref.String())
@@ -185,7 +189,7 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 	if now.Sub(rec.LastActive) < touchInterval {
 		return rec, nil
 	}
-	err := s.db.Update(ctx, func(tx *db.Tx) (err error) {
+	err = s.db.Update(ctx, func(tx *db.Tx) (err error) {
 		if rec, ok = db.Lookup(tx, ref); !ok {
 			return xenapi.ErrSessionInvalid(ref.String()) // closed at this moment
 		}
@@ -193,6 +197,19 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 		return db.Put(tx, ref, rec)
 	})
 	return rec, err
+}
+
+// find looks a session up. One that is not known here may have been opened on another host a moment ago.
+func (s *Service) find(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (rec xenapi.Session, ok bool, err error) {
+	look := func(tx *db.Tx) error { rec, ok = db.Lookup(tx, ref); return nil }
+	if _ = s.db.View(look); ok || ref.IsNull() {
+		return rec, ok, nil
+	}
+	if err := s.db.Sync(ctx); err != nil {
+		return rec, false, err
+	}
+	_ = s.db.View(look)
+	return rec, ok, nil
 }
 
 // busy reports whether a session owns work that has not ended: such a session does not expire.

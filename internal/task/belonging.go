@@ -113,7 +113,7 @@ func (s *Service) endDeadTasks(ctx context.Context) error {
 				continue
 			}
 			cancelled := xenapi.ErrTaskCancelled(ref)
-			if err := s.end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, cancelled) }); err != nil {
+			if err := end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, cancelled) }); err != nil {
 				return err
 			}
 		}

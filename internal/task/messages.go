@@ -93,7 +93,7 @@ func (s *Service) change(ctx context.Context, ref xenapi.Ref[xenapi.Task], fn fu
 // there was any.
 func (s *Service) Fail(ctx context.Context, ref xenapi.Ref[xenapi.Task], err *xenapi.Error) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {
-		return s.end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, err) })
+		return end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, err) })
 	})
 }
 
@@ -101,7 +101,7 @@ func (s *Service) Fail(ctx context.Context, ref xenapi.Ref[xenapi.Task], err *xe
 // work was done before it was lost.
 func (s *Service) Settle(ctx context.Context, ref xenapi.Ref[xenapi.Task], result string) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {
-		return s.end(tx, ref, func(rec *xenapi.Task) {
+		return end(tx, ref, func(rec *xenapi.Task) {
 			rec.Status, rec.Result = xenapi.TaskStatusSuccess, result
 		})
 	})

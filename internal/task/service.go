@@ -60,13 +60,33 @@ func (s *Service) Go(ctx context.Context, spec Spec, work Func) (xenapi.Ref[xena
 	return t.ref, nil
 }
 
+// Delegate has another host do a part of the task's work as a subtask: call sends it there with the subtask's ref. When
+// ctx ends the subtask is cancelled, and Delegate returns once the other host has ended it.
+func (t *Task) Delegate(ctx context.Context, label string, call func(ctx context.Context, sub xenapi.Ref[xenapi.Task]) error) error {
+	patient := context.WithoutCancel(ctx)
+	_, err := t.service.Do(patient, Spec{Label: label, Parent: t.ref, User: t.spec.User}, func(_ context.Context, sub *Task) (any, error) {
+		sub.Elsewhere()
+		stop := context.AfterFunc(ctx, func() {
+			if err := t.service.Cancel(patient, sub.ref, t.ref); err != nil {
+				t.service.log.Info("subtask on another host goes on", "task", sub.ref, "label", label, "reason", err)
+			}
+		})
+		defer stop()
+		return "", call(patient, sub.ref)
+	})
+	return err
+}
+
 // Join runs work under a task that exists, made by a client with task.create or by another host, and
-// ends that task with it. The task must be pending.
+// ends that task with it. The task must be pending, and not be run here already.
 func (s *Service) Join(ctx context.Context, ref xenapi.Ref[xenapi.Task], spec Spec, work Func) (any, error) {
 	err := s.db.Update(ctx, func(tx *db.Tx) error {
 		return db.Change(tx, ref, func(rec *xenapi.Task) error {
 			if rec.Status != xenapi.TaskStatusPending {
 				return xenapi.ErrOperationNotAllowed("the task has ended: " + string(rec.Status))
+			}
+			if s.runs(ref) {
+				return xenapi.ErrOperationNotAllowed("the task has other work already")
 			}
 			rec.ResidentOn = s.host
 			rec.AllowedOperations = []xenapi.TaskAllowedOperation{xenapi.TaskAllowedOperationCancel}
@@ -138,7 +158,7 @@ func (s *Service) record(spec Spec) xenapi.Task {
 
 // end changes a pending task to ended; an ended one stays as it is. A task that was destroyed while it
 // ran goes away now.
-func (s *Service) end(tx *db.Tx, ref xenapi.Ref[xenapi.Task], outcome func(*xenapi.Task)) error {
+func end(tx *db.Tx, ref xenapi.Ref[xenapi.Task], outcome func(*xenapi.Task)) error {
 	rec, ok := db.Lookup(tx, ref)
 	if !ok || rec.Status != xenapi.TaskStatusPending {
 		return nil
@@ -177,10 +197,16 @@ func (s *Service) classify(ctx context.Context, ref xenapi.Ref[xenapi.Task], err
 	return s.internal(err)
 }
 
+// forget removes the row of a call that has its answer. A row that is pending still is of work that goes on elsewhere.
 func (s *Service) forget(ctx context.Context, ref xenapi.Ref[xenapi.Task]) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
-	return s.db.Update(ctx, func(tx *db.Tx) error { return db.Delete(tx, ref) })
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		if rec, ok := db.Lookup(tx, ref); !ok || rec.Status == xenapi.TaskStatusPending {
+			return nil
+		}
+		return db.Delete(tx, ref)
+	})
 }
 
 // enter makes a task one that can be cancelled. A request may have come before: the ref was known since

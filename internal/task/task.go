@@ -49,9 +49,10 @@ type Task struct {
 	service *Service
 	cancel  context.CancelCauseFunc
 
-	mu       sync.Mutex
-	written  time.Time // when progress was written last
-	progress float64
+	mu        sync.Mutex
+	written   time.Time // when progress was written last
+	progress  float64
+	elsewhere bool // another host does the work
 }
 
 // Ref names the task's row.
@@ -96,10 +97,33 @@ func (t *Task) Shield(tx *db.Tx) error {
 	})
 }
 
+// Elsewhere says that the work is to ask another host to join the task: then that host hears of a cancellation and ends
+// the task. What the work returns still is the result, or the error, of the call.
+func (t *Task) Elsewhere() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.elsewhere = true
+}
+
+func (t *Task) isElsewhere() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.elsewhere
+}
+
+// FailUntaken ends a pending task with an error, unless the host that was asked to has taken it. It can take it no more
+// then.
+func FailUntaken(tx *db.Tx, ref xenapi.Ref[xenapi.Task], host xenapi.Ref[xenapi.Host], err *xenapi.Error) error {
+	if rec, ok := db.Lookup(tx, ref); !ok || rec.ResidentOn == host {
+		return nil
+	}
+	return end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, err) })
+}
+
 // notice passes a request to cancel the task on to its work, unless that is in a step that must not be torn.
 func (t *Task) notice(tx *db.Tx) {
 	rec, ok := db.Lookup(tx, t.ref)
-	if ok && rec.CancelRequested && len(rec.AllowedOperations) > 0 {
+	if ok && rec.CancelRequested && len(rec.AllowedOperations) > 0 && !t.isElsewhere() {
 		t.cancel(xenapi.ErrTaskCancelled(t.ref))
 	}
 }
@@ -107,7 +131,7 @@ func (t *Task) notice(tx *db.Tx) {
 // Succeed ends the task in a transaction of the work itself, so that the task says success exactly when
 // what it did is in the database.
 func (t *Task) Succeed(tx *db.Tx, result any) error {
-	return t.service.end(tx, t.ref, func(rec *xenapi.Task) {
+	return end(tx, t.ref, func(rec *xenapi.Task) {
 		rec.Status = xenapi.TaskStatusSuccess
 		rec.Result = t.spec.encode(result)
 	})
@@ -115,7 +139,7 @@ func (t *Task) Succeed(tx *db.Tx, result any) error {
 
 // fail ends the task with an error, as cancelled when it is TASK_CANCELLED.
 func (t *Task) fail(tx *db.Tx, err *xenapi.Error) error {
-	return t.service.end(tx, t.ref, func(rec *xenapi.Task) { setFailure(rec, err) })
+	return end(tx, t.ref, func(rec *xenapi.Task) { setFailure(rec, err) })
 }
 
 func setFailure(rec *xenapi.Task, err *xenapi.Error) {
@@ -148,6 +172,9 @@ func (t *Task) record(ctx context.Context, result any, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
 	dberr := t.service.db.Insist(ctx, func(tx *db.Tx) error {
+		if rec, ok := db.Lookup(tx, t.ref); ok && rec.ResidentOn != t.service.host && t.isElsewhere() {
+			return nil // the other host's to end
+		}
 		if domain, ok := errors.AsType[*xenapi.Error](err); ok {
 			return t.fail(tx, domain)
 		}
