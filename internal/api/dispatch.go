@@ -37,6 +37,12 @@ type Caller struct {
 	Origin string // what the client calls itself
 	// OtherConfig goes into the task of the call.
 	OtherConfig map[string]string
+
+	// Host is the UUID of the host of the pool at the other end, "" for everybody else. It sends a call here because
+	// the call must run here. Without a session it calls for the pool itself.
+	Host string
+	// Task is what a host's call runs as; null where the message is no task.
+	Task xenapi.Ref[xenapi.Task]
 }
 
 // For gives the dispatcher of one connection's calls.
@@ -93,12 +99,25 @@ func (d dispatcher) dispatch(ctx context.Context, name string, params []rpc.Valu
 		return nil, badParameter(err)
 	}
 	c := &call{session: session, local: d.caller.Local, origin: d.caller.Origin}
-	if !m.sig.NoSession {
+	switch {
+	case m.sig.NoSession:
+	case d.caller.Host != "" && session.IsNull():
+		c.caller = auth.PoolSession(d.caller.Origin)
+	default:
 		if c.caller, err = d.api.services.Auth.Session(ctx, session); err != nil {
 			return nil, err
 		}
+		d.catchUp(ctx, c.caller)
 	}
 	return d.run(ctx, m, name, async, c, args)
+}
+
+// catchUp makes what a client did on another host visible to its calls here: the client goes from host to host. Without
+// a majority of the database it sees what this host knows.
+func (d dispatcher) catchUp(ctx context.Context, session xenapi.Session) {
+	if d.caller.Host == "" && session.ThisHost != d.api.services.Host {
+		_ = d.api.services.DB.Sync(ctx)
+	}
 }
 
 // badParameter is what a parameter of the wrong form gives (facts, section 1).
@@ -174,10 +193,10 @@ func (m *method) split(params []rpc.Value) (xenapi.Ref[xenapi.Session], []rpc.Va
 	return session, params[1:], nil
 }
 
-// run carries the call out, as a task where the message may be one.
+// run carries the call out, as a task where the message may be one, on the host that it is for.
 func (d dispatcher) run(ctx context.Context, m *method, name string, async bool, c *call, args []reflect.Value) (any, error) {
 	if m.implicit || m.sig.NoAsync {
-		return m.invoke(ctx, d.api.log, c, args)
+		return d.carryOut(ctx, m, c, args)
 	}
 	spec := task.Spec{
 		Label: name, Session: c.session, User: c.caller.AuthUserSID,
@@ -185,30 +204,47 @@ func (d dispatcher) run(ctx context.Context, m *method, name string, async bool,
 	}
 	work := func(ctx context.Context, t *task.Task) (any, error) {
 		c.task = t
-		return m.invoke(ctx, d.api.log, c, args)
+		return d.carryOut(ctx, m, c, args)
 	}
+	tasks := d.api.services.Tasks
 	if async {
-		return d.api.services.Tasks.Go(ctx, spec, work)
+		return tasks.Go(ctx, spec, work)
 	}
 	// A caller that goes away gives up its answer, not the work that was accepted.
 	ctx = context.WithoutCancel(ctx)
-	return d.api.services.Tasks.Do(ctx, spec, work)
+	if !d.caller.Task.IsNull() {
+		return tasks.Join(ctx, d.caller.Task, spec, work)
+	}
+	return tasks.Do(ctx, spec, work)
 }
 
-func (m *method) invoke(ctx context.Context, log *slog.Logger, c *call, args []reflect.Value) (any, error) {
+// carryOut runs the message here, or has the host run it that must. What another host has sent here is not sent on.
+func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []reflect.Value) (any, error) {
+	if err := m.authorize(c, args); err != nil {
+		return nil, err
+	}
+	if m.sig.Lifecycle == "deprecated" && d.caller.Host == "" {
+		d.api.log.Warn("deprecated message", "message", m.sig.FullName(), "use", m.sig.Replacement, "user", c.caller.AuthUserName)
+	}
+	host, err := d.api.placeOf(m, args)
+	if err != nil {
+		return nil, err
+	}
+	if host == d.api.services.Host || d.caller.Host != "" {
+		return m.handler(ctx, c, args)
+	}
+	return d.api.forward(ctx, m, host, c, args)
+}
+
+func (m *method) authorize(c *call, args []reflect.Value) error {
+	if m.sig.NoSession {
+		return nil
+	}
 	permission, lowest := m.sig.FullName(), m.sig.Role
 	if m.permission != nil {
 		permission, lowest = m.permission(args)
 	}
-	if !m.sig.NoSession {
-		if err := auth.Authorize(c.caller, strings.ToLower(permission), lowest); err != nil {
-			return nil, err
-		}
-	}
-	if m.sig.Lifecycle == "deprecated" {
-		log.Warn("deprecated message", "message", m.sig.FullName(), "use", m.sig.Replacement, "user", c.caller.AuthUserName)
-	}
-	return m.handler(ctx, c, args)
+	return auth.Authorize(c.caller, strings.ToLower(permission), lowest)
 }
 
 func (a *API) addDeclared() {

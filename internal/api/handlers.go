@@ -1,6 +1,8 @@
 package api
 
 import (
+	"context"
+
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/patch"
@@ -17,6 +19,14 @@ type Services struct {
 	Storage *storage.Service
 	Patches *patch.Service
 	Host    xenapi.Ref[xenapi.Host]
+	// Others are the other hosts; nil where there are none.
+	Others Others
+}
+
+// Others sends a message to another host for a session; [pool.Hosts] does.
+type Others interface {
+	CallFor(ctx context.Context, host xenapi.Ref[xenapi.Host], session xenapi.Ref[xenapi.Session],
+		t xenapi.Ref[xenapi.Task], result any, message string, params ...any) error
 }
 
 // handlers names the function of each message that is served. A function takes the context, the call

@@ -24,6 +24,7 @@ type call struct {
 type method struct {
 	sig     xenapi.Signature
 	params  []reflect.Type // Go types of the parameters, without the session
+	result  reflect.Type   // of a declared message; nil for void
 	handler func(ctx context.Context, c *call, args []reflect.Value) (any, error)
 	// permission names what RBAC checks, where it is not the message itself (map keys).
 	permission func(args []reflect.Value) (name, lowest string)
@@ -41,6 +42,9 @@ func bind(sig xenapi.Signature, fn any) *method {
 	m := &method{sig: sig}
 	for i := 2; i < t.NumIn(); i++ {
 		m.params = append(m.params, t.In(i))
+	}
+	if t.NumOut() == 2 {
+		m.result = t.Out(0)
 	}
 	if len(m.params) != len(sig.Params) {
 		panic(fmt.Sprintf("api: %s is declared with %d parameters, its handler takes %d", sig.FullName(), len(sig.Params), len(m.params)))

@@ -45,7 +45,7 @@ var reserved = map[string][]string{
 	"github.com/ProtonMail":      {"internal/hotfix"},
 	"github.com/spf13/cobra":     {"cmd/poolpatch"},
 	"github.com/prometheus":      {"internal/metrics"},
-	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "xenapi/client", "cmd/poolpatch"},
+	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "internal/pool", "xenapi/client", "cmd/poolpatch"},
 	"golang.org/x/crypto/argon2": {"internal/auth"},
 	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/storage/memsr", "test/harness"},
 }

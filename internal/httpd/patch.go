@@ -5,7 +5,10 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
+	"poolpatch/internal/db"
+	"poolpatch/internal/pool"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -18,6 +21,10 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	defer t.caller.Done(r.Context())
+	if host := s.elsewhere(r, pool.Coordinator); !host.IsNull() {
+		s.passOn(w, r, t, host)
+		return
+	}
 	in, err := takeOver(w, r)
 	if err != nil {
 		s.refuse(w, r, t, err)
@@ -43,6 +50,10 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 		s.reject(w, r, t, http.StatusBadRequest, xenapi.ErrInvalidValue("uuid", uuid))
 		return
 	}
+	if host := s.elsewhere(r, func(tx *db.Tx) xenapi.Ref[xenapi.Host] { return s.keeper(tx, uuid) }); !host.IsNull() {
+		s.passOn(w, r, t, host)
+		return
+	}
 	begun := false
 	err := s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
 		return "", s.Patches.Download(ctx, work, uuid, func(body io.Reader, size int64) error {
@@ -56,6 +67,19 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 		})
 	})
 	s.cutOff(w, err, begun)
+}
+
+// keeper is the host that has a patch: one that sees its VDI, or else the coordinator, on which its file may be.
+func (s *Server) keeper(tx *db.Tx, uuid string) xenapi.Ref[xenapi.Host] {
+	ref, err := db.ByUUID[xenapi.PoolPatch](tx, strings.ToLower(uuid))
+	if err != nil {
+		return "" // whoever is asked says so
+	}
+	rec, _ := db.Lookup(tx, ref)
+	if vdi, ok := db.Lookup(tx, rec.VDI); ok {
+		return pool.Nearest(tx, s.Host, vdi.SR)
+	}
+	return pool.Coordinator(tx)
 }
 
 // cutOff ends an answer that failed: with an error page if nothing was sent yet, else by closing the

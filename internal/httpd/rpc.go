@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"poolpatch/internal/api"
+	"poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
 )
 
@@ -39,7 +39,12 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, local bool, answer
 	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return // the client went away
 	}
-	reply, err := answer(r.Context(), s.API.For(caller(r, local)), body)
+	c, err := s.callerOf(r, local)
+	if err != nil {
+		page(w, http.StatusServiceUnavailable, "Service Unavailable", "This host's copy of the database is behind")
+		return
+	}
+	reply, err := answer(r.Context(), s.API.For(c), body)
 	if err != nil {
 		page(w, http.StatusInternalServerError, "Internal Error", err.Error())
 		return
@@ -50,15 +55,14 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, local bool, answer
 	h.Set("Cache-Control", "no-cache, no-store")
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("Access-Control-Allow-Headers", "X-Requested-With")
+	if c.Host != "" {
+		h.Set(pool.RevisionHeader, strconv.FormatInt(s.DB.Revision(), 10))
+	}
 	h.Set("Connection", "keep-alive")
 	if r.Close {
 		h.Set("Connection", "close")
 	}
 	w.Write(reply)
-}
-
-func caller(r *http.Request, local bool) api.Caller {
-	return api.Caller{Local: local, Origin: originator(r), OtherConfig: httpOtherConfig(r)}
 }
 
 func originator(r *http.Request) string {

@@ -19,6 +19,7 @@ import (
 	"poolpatch/internal/patch"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
+	"poolpatch/xenapi"
 )
 
 // Limits of what a stranger can make the server hold. They are wider than XenAPI's own, which some
@@ -39,6 +40,11 @@ type Services struct {
 	Patches *patch.Service
 	Storage *storage.Service
 	Metrics http.Handler
+	// Host is the one that this server serves, Others are the rest of the pool, and Peer knows them by their
+	// connections; both may be nil.
+	Host   xenapi.Ref[xenapi.Host]
+	Others Others
+	Peer   func(tls.ConnectionState) (hostUUID string, ok bool)
 }
 
 // Server serves XenAPI over HTTP.

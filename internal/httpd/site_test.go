@@ -25,6 +25,7 @@ import (
 	"poolpatch/internal/httpd"
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
+	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -71,7 +72,7 @@ type site struct {
 
 func tables() []db.Table {
 	return []db.Table{
-		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
+		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
@@ -89,7 +90,7 @@ func newSite(t testing.TB) *site {
 	s.newKey(t, root)
 	s.auth = auth.New(d, here, log, auth.Options{})
 	s.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
-	s.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log)
+	s.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log, nil)
 	patches := patch.New(d, here, s.tasks, patch.OnStorage(s.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})

@@ -42,6 +42,9 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		s.reject(w, r, t, http.StatusBadRequest, xenapi.NewError(xenapi.CodeVDIMissing))
 		return
 	}
+	if s.redirect(w, r, t, s.srOf(vdi, sr)) {
+		return
+	}
 	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
 	if err != nil {
 		s.refuse(w, r, t, err)
@@ -102,6 +105,17 @@ func (s *Server) importTarget(params url.Values) (vdi xenapi.Ref[xenapi.VDI], sr
 		return err
 	})
 	return vdi, sr, err
+}
+
+// srOf is the SR that a VDI is on, or else the one that it is to be made on.
+func (s *Server) srOf(vdi xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.SR] {
+	_ = s.DB.View(func(tx *db.Tx) error {
+		if rec, ok := db.Lookup(tx, vdi); ok {
+			sr = rec.SR
+		}
+		return nil
+	})
+	return sr
 }
 
 // named finds an object by its ref or its UUID; nothing given is the null ref.
@@ -217,6 +231,9 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	}
 	if err != nil {
 		s.refuse(w, r, t, err)
+		return
+	}
+	if s.redirect(w, r, t, s.srOf(vdi, "")) {
 		return
 	}
 	begun := false

@@ -25,8 +25,8 @@ type Identity struct {
 type Membership struct {
 	Pool xenapi.Ref[xenapi.Pool]
 	Host xenapi.Ref[xenapi.Host]
-	// Fresh says that the pool was made by this very call: nobody has configured it yet.
-	Fresh bool
+	// Fresh says that the pool was made by this very call: nobody has configured it yet. New says that the host's row was.
+	Fresh, New bool
 }
 
 // Enter brings this host's rows up to date, and makes the pool when the database has none.
@@ -37,6 +37,8 @@ func Enter(ctx context.Context, d *db.DB, id Identity) (Membership, error) {
 		if err := writeRoles(tx); err != nil {
 			return err
 		}
+		_, missing := db.ByUUID[xenapi.Host](tx, id.HostUUID)
+		m.New = missing != nil
 		if m.Host, err = writeHost(tx, id); err != nil {
 			return err
 		}

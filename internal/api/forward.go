@@ -1,0 +1,178 @@
+package api
+
+import (
+	"context"
+	"reflect"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/pool"
+	"poolpatch/xenapi"
+)
+
+// place says which host must run a message with these parameters. Null is: whichever was asked.
+type place func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error)
+
+// places names the messages that must run on a certain host. All others need only the database.
+var places = map[string]place{
+	"host.get_servertime":       atHost(0),
+	"host.get_server_localtime": atHost(0),
+	"pool_patch.precheck":       atHost(1),
+	"pool_patch.apply":          atHost(1),
+	"pool_patch.clean_on_host":  atHost(1),
+	"pool_patch.clean":          atCoordinator,
+	"pool_patch.pool_clean":     atCoordinator,
+	"pool_patch.destroy":        atCoordinator,
+	"pool_patch.pool_apply":     atCoordinator,
+
+	"PBD.plug":   atPBD,
+	"PBD.unplug": atPBD,
+
+	"SR.create":  atNewSR,
+	"SR.destroy": atUnpluggedSR,
+	"SR.scan":    atSR(0),
+	"SR.update":  atSR(0),
+
+	"VDI.create": func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+		return pool.Nearest(tx, me, arg[xenapi.VDI](args, 0).SR), nil
+	},
+	"VDI.introduce": atSR(3),
+	"VDI.copy":      atCopy,
+
+	"VDI.destroy":              atVDI,
+	"VDI.clone":                atVDI,
+	"VDI.snapshot":             atVDI,
+	"VDI.resize":               atVDI,
+	"VDI.update":               atVDI,
+	"VDI.set_name_label":       atVDI,
+	"VDI.set_name_description": atVDI,
+	"VDI.set_read_only":        atVDI,
+	"VDI.set_sharable":         atVDI,
+}
+
+func arg[T any](args []reflect.Value, i int) T { return args[i].Interface().(T) }
+
+func atHost(i int) place {
+	return func(_ *db.Tx, _ hostRef, args []reflect.Value) (hostRef, error) { return arg[hostRef](args, i), nil }
+}
+
+func atCoordinator(tx *db.Tx, _ hostRef, _ []reflect.Value) (hostRef, error) {
+	return pool.Coordinator(tx), nil
+}
+
+func atPBD(tx *db.Tx, _ hostRef, args []reflect.Value) (hostRef, error) {
+	pbd, err := db.Get(tx, arg[pbdRef](args, 0))
+	return pbd.Host, err
+}
+
+// atNewSR makes a shared SR on the coordinator, which has the other hosts plug it.
+func atNewSR(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+	if shared := arg[bool](args, 7); shared {
+		return atCoordinator(tx, me, args)
+	}
+	return arg[hostRef](args, 0), nil
+}
+
+func atSR(i int) place {
+	return func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+		return pool.Nearest(tx, me, arg[srRef](args, i)), nil
+	}
+}
+
+func atVDI(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+	vdi, err := db.Get(tx, arg[vdiRef](args, 0))
+	if err != nil {
+		return "", err
+	}
+	return pool.Nearest(tx, me, vdi.SR), nil
+}
+
+// atCopy prefers a host that sees both SRs. Where there is none, one that sees the destination pulls.
+func atCopy(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+	from, err := db.Get(tx, arg[vdiRef](args, 0))
+	if err != nil {
+		return "", err
+	}
+	to := arg[srRef](args, 1)
+	if into := arg[vdiRef](args, 3); !into.IsNull() {
+		vdi, err := db.Get(tx, into)
+		if err != nil {
+			return "", err
+		}
+		to = vdi.SR
+	}
+	host := pool.Nearest(tx, me, to)
+	if pool.Sees(tx, host, from.SR) {
+		return host, nil
+	}
+	for _, other := range pool.Seeing(tx, to) {
+		if pool.Sees(tx, other, from.SR) {
+			return other, nil
+		}
+	}
+	return host, nil
+}
+
+// atUnpluggedSR is a host that has a PBD of the SR, which may be unplugged.
+func atUnpluggedSR(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+	var dead hostRef
+	found := map[hostRef]bool{}
+	for _, ref := range db.Referrers[xenapi.PBD](tx, "SR", arg[srRef](args, 0)) {
+		pbd, _ := db.Lookup(tx, ref)
+		found[pbd.Host] = pool.Alive(tx, pbd.Host)
+		if !found[pbd.Host] {
+			dead = pbd.Host
+		}
+	}
+	for _, host := range append([]hostRef{me, pool.Coordinator(tx)}, pool.InOrder(tx)...) {
+		if found[host] {
+			return host, nil
+		}
+	}
+	return dead, nil // none has one, or none that lives has
+}
+
+// placeOf says where a call must run.
+func (a *API) placeOf(m *method, args []reflect.Value) (host hostRef, err error) {
+	at := places[m.sig.FullName()]
+	if at == nil || m.implicit {
+		return a.services.Host, nil
+	}
+	err = a.view(func(tx *db.Tx) error {
+		if host, err = at(tx, a.services.Host, args); err != nil || host == a.services.Host {
+			return err
+		}
+		if host.IsNull() {
+			host = a.services.Host
+			return nil
+		}
+		if _, err := db.Get(tx, host); err != nil {
+			return err
+		}
+		if a.services.Others == nil || !pool.Alive(tx, host) {
+			return xenapi.ErrHostOffline(host)
+		}
+		return nil
+	})
+	return host, err
+}
+
+// forward has another host run a call, under the same task and for the same session.
+func (a *API) forward(ctx context.Context, m *method, host hostRef, c *call, args []reflect.Value) (any, error) {
+	params := make([]any, len(args))
+	for i, arg := range args {
+		params[i] = arg.Interface()
+	}
+	var t xenapi.Ref[xenapi.Task]
+	if c.task != nil {
+		c.task.Elsewhere()
+		t = c.task.Ref()
+	}
+	var result any
+	if m.result != nil {
+		result = reflect.New(m.result).Interface()
+	}
+	if err := a.services.Others.CallFor(ctx, host, c.session, t, result, m.sig.FullName(), params...); err != nil || m.result == nil {
+		return nil, err
+	}
+	return reflect.ValueOf(result).Elem().Interface(), nil
+}
