@@ -115,16 +115,17 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	me := h.member.Host
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
 	h.tasks = task.New(h.db, me, log, internal)
-	h.storage = storage.New(h.db, me, drivers(), p.mounts, log)
+	others := pool.NewHosts(h.db, h.keys)
+	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, others)
 	h.patches = patch.New(h.db, me, h.tasks, patch.OnStorage(h.storage), verifier, log, patch.Options{
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
 		Encode: rpc.MarshalXMLValue, Step: atStep,
 		Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil },
 	})
-	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me}, log)
+	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me, Others: others}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
-		Metrics: metrics.Handler(h.db, version()),
+		Metrics: metrics.Handler(h.db, version()), Host: me, Others: others, Peer: h.keys.Peer,
 	}, log)
 	return h, nil
 }
@@ -172,7 +173,8 @@ func (h *host) recover(ctx context.Context) error {
 	return h.patches.Recover(ctx)
 }
 
-// firstStart gives a new pool what it needs to take a patch: a password for root and a default SR.
+// firstStart gives a new host a local SR, and a new pool what it needs besides to take a patch: a password for root and
+// a default SR.
 func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) error {
 	password, err := firstLine(config.RootPasswordFile)
 	if err != nil {
@@ -181,7 +183,7 @@ func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) erro
 	if err := h.auth.EnsureRoot(ctx, password); err != nil {
 		return err
 	}
-	if !h.member.Fresh {
+	if !h.member.New {
 		return nil
 	}
 	_, err = h.tasks.Do(ctx, task.Spec{Label: "first start"}, func(ctx context.Context, t *task.Task) (any, error) {
@@ -189,7 +191,7 @@ func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) erro
 		rec.NameLabel, rec.NameDescription, rec.Type = "Local storage", "Made at the first start, in "+p.localSR, "file"
 		rec.ContentType = "user"
 		sr, err := h.storage.CreateSR(ctx, t, storage.NewSR{Record: rec, Host: h.member.Host, DeviceConfig: map[string]string{"location": p.localSR}})
-		if err != nil {
+		if err != nil || !h.member.Fresh {
 			return "", err
 		}
 		return "", pool.SetDefaultSR(ctx, h.db, h.member.Pool, sr)

@@ -41,6 +41,10 @@ func (o onStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xe
 	return onWorkspace{w}, nil
 }
 
+func (o onStorage) DestroyVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error {
+	return o.Service.RemoveVDI(ctx, t, vdi)
+}
+
 // onWorkspace shows a workspace of the storage service as patches ask for it.
 type onWorkspace struct{ *storage.Workspace }
 

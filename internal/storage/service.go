@@ -30,15 +30,16 @@ type Service struct {
 	drivers Drivers
 	mounts  string // directory of mount points
 	log     *slog.Logger
+	others  Others // nil when this host is the only one
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR
 }
 
 // New makes the service; nothing is attached until [Service.PlugAll]. Workspaces are mounted below the
-// directory mounts.
-func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string, log *slog.Logger) *Service {
-	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
+// directory mounts. others reaches the other hosts, and is nil when there are none.
+func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string, log *slog.Logger, others Others) *Service {
+	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: others, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
 }
 
 // open gives the attached SR, or SR_HAS_NO_PBDS when it is not plugged on this host.

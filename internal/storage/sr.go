@@ -19,8 +19,8 @@ type NewSR struct {
 	DeviceConfig map[string]string
 }
 
-// CreateSR makes an SR, its PBD on this host, and plugs it. Errors: SR_UNKNOWN_DRIVER, and what the
-// driver says; then neither record nor SR is left.
+// CreateSR makes an SR, its PBD on this host, and plugs it. A shared one gets a PBD on every host, plugged where that is
+// possible now. Errors: SR_UNKNOWN_DRIVER, and what the driver says; then neither record nor SR is left.
 func (s *Service) CreateSR(ctx context.Context, t *task.Task, n NewSR) (xenapi.Ref[xenapi.SR], error) {
 	if n.Host != s.host && !n.Record.Shared {
 		if err := s.view(func(tx *db.Tx) error { _, err := db.Get(tx, n.Host); return err }); err != nil {
@@ -46,6 +46,9 @@ func (s *Service) CreateSR(ctx context.Context, t *task.Task, n NewSR) (xenapi.R
 	if err != nil {
 		s.dropSR(ctx, sr)
 		return "", err
+	}
+	if n.Record.Shared {
+		s.plugElsewhere(ctx, t, sr, n.DeviceConfig)
 	}
 	return sr, nil
 }

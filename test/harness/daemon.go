@@ -38,6 +38,7 @@ type Options struct {
 	CrashAt string // point at which a Crash build dies
 	Trusted []*Key // whose signatures count
 	Etcd    string // endpoint of an etcd of one's own; "" is the embedded one
+	HTTPS   string // address of the listener; "" is 127.0.0.1 and a port that is free
 }
 
 // Daemon is a poolpatch serve. Its test stops it, and fails if it left anything.
@@ -71,6 +72,9 @@ func Start(t testing.TB, o Options) *Daemon {
 	t.Helper()
 	if o.Root == "" {
 		o.Root = Dir(t)
+	}
+	if o.HTTPS == "" {
+		o.HTTPS = "127.0.0.1:0"
 	}
 	d := &Daemon{Root: o.Root, t: t, options: o}
 	for _, k := range o.Trusted {
@@ -115,7 +119,7 @@ func (d *Daemon) Launch() error {
 	d.t.Helper()
 	r := &run{ready: make(chan struct{}), ended: make(chan struct{})}
 	r.cmd = exec.Command(Binary(d.t, d.options.Build), "serve", "--root", d.Root,
-		"--https", "127.0.0.1:0", "--root-password-file", d.Path("password"))
+		"--https", d.options.HTTPS, "--root-password-file", d.Path("password"))
 	if d.options.Etcd != "" {
 		r.cmd.Args = append(r.cmd.Args, "--etcd-endpoints", d.options.Etcd)
 	}
