@@ -26,7 +26,7 @@ func open(t testing.TB, store db.Store, writer string) *db.DB {
 	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: append(pool.Tables(),
 		db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.VM](),
-		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](),
+		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](),
 	)})
 	if err != nil {
 		t.Fatal(err)
