@@ -23,6 +23,9 @@ type SR struct {
 	IntroducedBy        Ref[DRTask]                 `json:"introduced_by" xenapi:"runtime,since=boston"`
 	Clustered           bool                        `json:"clustered" xenapi:"runtime,since=dundee"`
 	IsToolsSR           bool                        `json:"is_tools_sr" xenapi:"runtime,since=dundee"`
+
+	// Capabilities are what the SR was found to be able to do when it was last plugged, for the hosts that do not see it.
+	Capabilities []string `json:"capabilities" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

@@ -121,6 +121,8 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
 		Encode: rpc.MarshalXMLValue, Step: atStep,
 		Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil },
+		Others:       others,
+		Fetch:        others.FetchPatch,
 	})
 	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me, Others: others}, log)
 	h.server = httpd.New(httpd.Services{

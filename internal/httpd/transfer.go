@@ -16,6 +16,7 @@ import (
 
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
+	"poolpatch/internal/pool"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -43,7 +44,7 @@ type transfer struct {
 // task (facts, section 2). Who is admitted calls caller.Done at the end.
 func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission, role string) (transfer, bool) {
 	params := parameters(r)
-	caller, err := s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
+	caller, err := s.authenticate(r, params, local)
 	if err != nil {
 		s.log.Info("transfer refused", "handler", name, "from", r.RemoteAddr, "error", err)
 		unauthorised(w, name)
@@ -67,6 +68,20 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 		return transfer{}, false
 	}
 	return t, true
+}
+
+// authenticate finds out who asks. A host of the pool that shows no session asks for the pool itself.
+func (s *Server) authenticate(r *http.Request, params url.Values, local bool) (auth.Caller, error) {
+	if s.host(r) == "" {
+		return s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
+	}
+	if err := pool.CatchUp(r.Context(), s.DB, r.Header.Get(pool.RevisionHeader)); err != nil {
+		return auth.Caller{}, err
+	}
+	if params.Get("session_id") != "" {
+		return s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
+	}
+	return auth.Caller{Session: auth.PoolSession(originator(r)), Done: func(context.Context) {}}, nil
 }
 
 // ownsTask refuses to run a transfer under another user's task, or under one that is not there.

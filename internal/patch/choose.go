@@ -29,11 +29,21 @@ func vdiSize(length int64) int64 {
 
 func believable(length int64) bool { return length > 0 && length < unbelievable }
 
-// newWorkspace chooses an SR (M3) and makes a mounted VDI on it that is large enough for a patch of the
+// purpose says what an SR is chosen for.
+type purpose bool
+
+const (
+	// uploadSR is M3: the default SR, or one that clones, so that hosts get their copies for nothing.
+	uploadSR purpose = false
+	// anySR is for what nobody clones, a private copy: an SR that neither is the default nor clones will do too.
+	anySR purpose = true
+)
+
+// newWorkspace chooses an SR and makes a mounted VDI on it that is large enough for a patch of the
 // given length. Errors: HOST_HAS_NO_PATCH_SR.
-func (s *Service) newWorkspace(ctx context.Context, t *task.Task, length int64, label string) (Workspace, error) {
+func (s *Service) newWorkspace(ctx context.Context, t *task.Task, length int64, label string, p purpose) (Workspace, error) {
 	size := vdiSize(length)
-	sr, err := s.chooseSR(ctx, size)
+	sr, err := s.chooseSR(ctx, size, p)
 	if err != nil {
 		return nil, err
 	}
@@ -43,19 +53,19 @@ func (s *Service) newWorkspace(ctx context.Context, t *task.Task, length int64, 
 	return s.storage.NewWorkspace(ctx, t, rec)
 }
 
-// chooseSR takes the pool's default SR if it is usable, else the first usable one whose driver can clone,
-// so that hosts get their copies for nothing.
-func (s *Service) chooseSR(ctx context.Context, need int64) (xenapi.Ref[xenapi.SR], error) {
+// chooseSR takes the pool's default SR if it is usable, else the first usable one that can clone, else the first usable
+// one where that serves the purpose.
+func (s *Service) chooseSR(ctx context.Context, need int64, p purpose) (xenapi.Ref[xenapi.SR], error) {
 	candidates, err := s.storage.Candidates(ctx)
 	if err := errors.Join(err, context.Cause(ctx)); err != nil {
 		return "", err
 	}
 	preferred := s.defaultSR()
 	var refusals []string
-	var fallback xenapi.Ref[xenapi.SR]
+	var clones, plain xenapi.Ref[xenapi.SR]
 	for _, c := range candidates {
 		why := unusable(c, need)
-		if why == "" && c.SR != preferred && !c.CanClone {
+		if why == "" && c.SR != preferred && !c.CanClone && p == uploadSR {
 			why = "it is not the default SR and cannot clone VDIs"
 		}
 		switch {
@@ -63,12 +73,16 @@ func (s *Service) chooseSR(ctx context.Context, need int64) (xenapi.Ref[xenapi.S
 			refusals = append(refusals, fmt.Sprintf("SR %s (%s): %s", c.UUID, c.Label, why))
 		case c.SR == preferred:
 			return c.SR, nil
-		case fallback.IsNull():
-			fallback = c.SR
+		case c.CanClone && clones.IsNull():
+			clones = c.SR
+		case plain.IsNull():
+			plain = c.SR
 		}
 	}
-	if !fallback.IsNull() {
-		return fallback, nil
+	for _, sr := range []xenapi.Ref[xenapi.SR]{clones, plain} {
+		if !sr.IsNull() {
+			return sr, nil
+		}
 	}
 	if len(candidates) == 0 {
 		refusals = []string{"the host has no PBD of any SR"}

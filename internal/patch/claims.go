@@ -23,7 +23,8 @@ func readsContent(op string) bool { return op == opPrecheck || op == opApply || 
 // does not wait: an administrator who starts two things at once wants to hear of it.
 func claim(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.Task], op string, host xenapi.Ref[xenapi.Host]) error {
 	return db.Change(tx, patch, func(rec *xenapi.PoolPatch) error {
-		if err := collides(patch, *rec, t, op, host); err != nil {
+		dropDead(tx, rec)
+		if err := collides(tx, patch, *rec, t, op, host); err != nil {
 			return err
 		}
 		if rec.Claims == nil {
@@ -34,9 +35,11 @@ func claim(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.Ta
 	})
 }
 
-func collides(patch xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch, t xenapi.Ref[xenapi.Task], op string, host xenapi.Ref[xenapi.Host]) error {
+// collides lets a task beside its own claims and those of the task that it is a part of.
+func collides(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch, t xenapi.Ref[xenapi.Task], op string, host xenapi.Ref[xenapi.Host]) error {
+	own, _ := db.Lookup(tx, t)
 	for other, held := range rec.Claims {
-		if other == t || beside(op, host, held) {
+		if other == t || other == own.SubtaskOf || beside(op, host, held) {
 			continue
 		}
 		return xenapi.ErrOtherOperationInProgress("Pool_patch", patch.String(), held.Operation)
@@ -69,19 +72,22 @@ func unclaim(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.
 // forgetClaims removes the claims of tasks that have ended: a dead daemon left them.
 func forgetClaims(tx *db.Tx) error {
 	for ref, rec := range db.All[xenapi.PoolPatch](tx) {
-		dropped := false
-		for t := range rec.Claims {
-			owner, ok := db.Lookup(tx, t)
-			if !ok || owner.Status != xenapi.TaskStatusPending {
-				delete(rec.Claims, t)
-				dropped = true
-			}
-		}
-		if dropped {
+		if dropDead(tx, &rec) {
 			if err := db.Put(tx, ref, rec); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// dropDead takes the claims out of a record whose tasks have ended: the host that ran them has died.
+func dropDead(tx *db.Tx, rec *xenapi.PoolPatch) (dropped bool) {
+	for t := range rec.Claims {
+		if !pending(tx, t) {
+			delete(rec.Claims, t)
+			dropped = true
+		}
+	}
+	return dropped
 }

@@ -17,6 +17,34 @@ func (s *Service) CleanOnHost(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	return s.alone(ctx, t, ref, opClean, func(rec xenapi.PoolPatch) error { return s.removeLegacy(rec.Filename) })
 }
 
+// cleanElsewhere removes the legacy file on the other hosts: one that was coordinator may have it still. Errors:
+// HOST_OFFLINE.
+func (s *Service) cleanElsewhere(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch) error {
+	if rec.Filename == "" || s.others == nil {
+		return nil
+	}
+	for _, host := range s.otherHosts() {
+		if err := t.Delegate(ctx, "pool_patch.clean_on_host", func(ctx context.Context, sub xenapi.Ref[xenapi.Task]) error {
+			return s.others.Call(ctx, host, sub, nil, "pool_patch.clean_on_host", ref, host)
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Service) otherHosts() (hosts []xenapi.Ref[xenapi.Host]) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		for host := range db.All[xenapi.Host](tx) {
+			if host != s.host {
+				hosts = append(hosts, host)
+			}
+		}
+		return nil
+	})
+	return hosts
+}
+
 // Clean removes the patch's legacy file on the coordinator and never its VDI (M8).
 func (s *Service) Clean(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
 	return s.CleanOnHost(ctx, t, ref, s.host)
@@ -79,6 +107,9 @@ func (s *Service) alone(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 // removeContent removes file and VDI. The record loses its pointers only after what they point at has
 // gone: a VDI that could not be destroyed is not forgotten.
 func (s *Service) removeContent(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch) error {
+	if err := s.cleanElsewhere(ctx, t, ref, rec); err != nil {
+		return err
+	}
 	if err := s.removeLegacy(rec.Filename); err != nil {
 		return err
 	}

@@ -21,7 +21,10 @@ type Storage interface {
 	NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VDI) (Workspace, error)
 	// OpenCopy makes the task's private copy of a VDI on an SR that this host can reach, checks that its
 	// content has the digest, and mounts it. A copy whose digest differs is never mounted.
-	OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (Workspace, error)
+	// The copy comes onto the VDI's own SR where this host sees that, else onto the SR that elsewhere gives for a
+	// VDI of that many bytes.
+	OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
+		elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (Workspace, error)
 	// DestroyVDI removes a VDI and its content.
 	DestroyVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error
 }
@@ -130,12 +133,49 @@ func (s *Service) openContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	case err != nil:
 		return nil, err
 	case inVDI:
-		return s.storage.OpenCopy(ctx, t, rec.VDI, rec.ImageDigest, "Copy of patch "+rec.UUID+" ("+rec.NameLabel+")")
+		return s.storage.OpenCopy(ctx, t, rec.VDI, rec.ImageDigest, copyLabel(rec),
+			func(need int64) (xenapi.Ref[xenapi.SR], error) { return s.chooseSR(ctx, need, anySR) })
 	case s.legacyExists(rec.Filename):
 		space, _, err := s.openLegacy(ctx, t, rec)
 		return space, err
+	case rec.Filename != "" && s.fetch != nil && !s.isCoordinator():
+		return s.fetchLegacy(ctx, t, rec)
 	}
 	return nil, xenapi.ErrCannotFindPatch()
+}
+
+func copyLabel(rec xenapi.PoolPatch) string {
+	return "Copy of patch " + rec.UUID + " (" + rec.NameLabel + ")"
+}
+
+func (s *Service) isCoordinator() (yes bool) {
+	_ = s.db.View(func(tx *db.Tx) error { yes = s.coordinating(tx); return nil })
+	return yes
+}
+
+// fetchLegacy puts the coordinator's file of a patch into a workspace of this host (M7).
+func (s *Service) fetchLegacy(ctx context.Context, t *task.Task, rec xenapi.PoolPatch) (Workspace, error) {
+	file, length, err := s.fetch(ctx, rec.UUID)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	space, _, err := s.fill(ctx, t, rec, &cutOff{file, length}, length)
+	return space, err
+}
+
+// cutOff reads a file that must have a length: one that ends before it is not the file.
+type cutOff struct {
+	r    io.Reader
+	left int64
+}
+
+func (c *cutOff) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	if c.left -= int64(n); err == io.EOF && c.left > 0 {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
 }
 
 // openLegacy copies a file of the root file system into a workspace, so that nothing large is extracted
@@ -150,7 +190,12 @@ func (s *Service) openLegacy(ctx context.Context, t *task.Task, rec xenapi.PoolP
 	if err != nil {
 		return nil, "", fmt.Errorf("legacy file of patch %s: %w", rec.UUID, err)
 	}
-	space, err := s.newWorkspace(ctx, t, info.Size(), "Copy of patch "+rec.UUID+" ("+rec.NameLabel+")")
+	return s.fill(ctx, t, rec, file, info.Size())
+}
+
+// fill makes a private workspace of a patch's signed file, wherever this host has room, and gives the file's digest.
+func (s *Service) fill(ctx context.Context, t *task.Task, rec xenapi.PoolPatch, file io.Reader, length int64) (Workspace, string, error) {
+	space, err := s.newWorkspace(ctx, t, length, copyLabel(rec), anySR)
 	if err != nil {
 		return nil, "", err
 	}

@@ -33,8 +33,10 @@ func (o onStorage) NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VD
 	return onWorkspace{w}, nil
 }
 
-func (o onStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (Workspace, error) {
-	w, err := o.Service.OpenCopy(ctx, t, vdi, digest, label)
+func (o onStorage) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
+	elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (Workspace, error) {
+
+	w, err := o.Service.OpenCopy(ctx, t, vdi, digest, label, elsewhere)
 	if err != nil {
 		return nil, err
 	}

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -27,8 +28,18 @@ type Options struct {
 	Encode func(any) string
 	// Coordinating says in a transaction whether this host is the coordinator when that commits; nil: it always is.
 	Coordinating func(*db.Tx) bool
+	// Others are the other hosts of the pool; nil: there are none.
+	Others Others
+	// Fetch gives the signed file of a patch as the coordinator has it, and its length in bytes, for a host that is not
+	// the coordinator; nil where there is only one host.
+	Fetch func(ctx context.Context, uuid string) (io.ReadCloser, int64, error)
 	// Step is called at each named point of the protocols, for tests that stop the world there.
 	Step func(name string)
+}
+
+// Others has another host run a message as a task. It gives the message's error, or HOST_OFFLINE.
+type Others interface {
+	Call(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi.Ref[xenapi.Task], result any, message string, params ...any) error
 }
 
 // Service runs patches on one host.
@@ -47,6 +58,8 @@ type Service struct {
 	log      *slog.Logger
 
 	coordinating func(*db.Tx) bool
+	others       Others
+	fetch        func(ctx context.Context, uuid string) (io.ReadCloser, int64, error)
 }
 
 // New makes the service of one host.
@@ -60,7 +73,7 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage St
 	return &Service{
 		db: d, host: host, tasks: tasks, storage: storage, verifier: verifier,
 		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs,
-		encode: o.Encode, step: o.Step, log: log, coordinating: o.Coordinating,
+		encode: o.Encode, step: o.Step, log: log, coordinating: o.Coordinating, others: o.Others, fetch: o.Fetch,
 	}
 }
 

@@ -31,7 +31,7 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 		}
 		return "", fmt.Errorf("read upload: %w", err)
 	}
-	space, err := s.newWorkspace(ctx, t, length, "Patch upload in progress")
+	space, err := s.newWorkspace(ctx, t, length, "Patch upload in progress", uploadSR)
 	if err != nil {
 		return "", err
 	}
@@ -216,7 +216,7 @@ func (s *Service) record(tx *db.Tx, t *task.Task, vdi xenapi.Ref[xenapi.VDI], a 
 		}
 		return ref, err
 	}
-	if err := collides(ref, rec, t.Ref(), opReplace, ""); err != nil {
+	if err := collides(tx, ref, rec, t.Ref(), opReplace, ""); err != nil {
 		return "", err
 	}
 	a.describe(&rec, vdi)

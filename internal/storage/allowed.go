@@ -8,13 +8,12 @@ import (
 	"poolpatch/xenapi"
 )
 
-// AllowedOnSR lists the operations that would be accepted on an SR now, as far as this host can tell.
+// AllowedOnSR lists the operations that would be accepted on an SR now, by whichever host sees it.
 func (s *Service) AllowedOnSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR], rec xenapi.SR) []xenapi.StorageOperation {
 	if len(rec.CurrentOperations) > 0 {
 		return nil
 	}
-	sr, err := s.open(ref)
-	if err != nil {
+	if !plugged(tx, ref) {
 		return []xenapi.StorageOperation{
 			xenapi.StorageOperationPlug, xenapi.StorageOperationForget, xenapi.StorageOperationDestroy,
 			xenapi.StorageOperationPBDCreate, xenapi.StorageOperationPBDDestroy,
@@ -24,13 +23,12 @@ func (s *Service) AllowedOnSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR], rec xenapi.S
 		xenapi.StorageOperationScan, xenapi.StorageOperationUpdate, xenapi.StorageOperationUnplug,
 		xenapi.StorageOperationPBDCreate, xenapi.StorageOperationVDIIntroduce,
 	}
-	can := sr.Capabilities()
-	for op, able := range map[xenapi.StorageOperation]bool{
-		xenapi.StorageOperationVDICreate: can.Create, xenapi.StorageOperationVDIDestroy: can.Delete,
-		xenapi.StorageOperationVDIResize: can.Resize, xenapi.StorageOperationVDIClone: can.Clone,
-		xenapi.StorageOperationVDISnapshot: can.Snapshot,
+	for op, needs := range map[xenapi.StorageOperation]string{
+		xenapi.StorageOperationVDICreate: "VDI_CREATE", xenapi.StorageOperationVDIDestroy: "VDI_DELETE",
+		xenapi.StorageOperationVDIResize: "VDI_RESIZE", xenapi.StorageOperationVDIClone: "VDI_CLONE",
+		xenapi.StorageOperationVDISnapshot: "VDI_SNAPSHOT",
 	} {
-		if able {
+		if slices.Contains(rec.Capabilities, needs) {
 			allowed = append(allowed, op)
 		}
 	}
@@ -40,21 +38,21 @@ func (s *Service) AllowedOnSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR], rec xenapi.S
 // AllowedOnVDI lists the operations that would be accepted on a VDI now. An attached one may be cloned,
 // and copied while nobody writes it.
 func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation {
-	sr, err := s.open(rec.SR)
-	if err != nil || len(rec.CurrentOperations) > 0 {
+	sr, ok := db.Lookup(tx, rec.SR)
+	if !ok || !plugged(tx, rec.SR) || len(rec.CurrentOperations) > 0 {
 		return nil
 	}
 	users := attachments(tx, rec.UUID)
 	_, owned := task.Owner(tx, kindVDI, rec.UUID)
-	can := sr.Capabilities()
+	can := func(capability string) bool { return slices.Contains(sr.Capabilities, capability) }
 	var allowed []xenapi.VDIOperation
 	for op, able := range map[xenapi.VDIOperation]bool{
 		xenapi.VDIOperationCopy:     !written(users),
-		xenapi.VDIOperationClone:    can.Clone,
-		xenapi.VDIOperationSnapshot: can.Snapshot,
+		xenapi.VDIOperationClone:    can("VDI_CLONE"),
+		xenapi.VDIOperationSnapshot: can("VDI_SNAPSHOT"),
 		xenapi.VDIOperationUpdate:   true,
-		xenapi.VDIOperationResize:   can.Resize && len(users) == 0,
-		xenapi.VDIOperationDestroy:  can.Delete && rec.Managed && len(users) == 0 && !owned,
+		xenapi.VDIOperationResize:   can("VDI_RESIZE") && len(users) == 0,
+		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && len(users) == 0 && !owned,
 		xenapi.VDIOperationForget:   len(users) == 0 && !owned,
 	} {
 		if able {
@@ -62,6 +60,14 @@ func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation 
 		}
 	}
 	return inOrder(allowed)
+}
+
+// plugged reports whether any host has an SR plugged.
+func plugged(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) bool {
+	return slices.ContainsFunc(db.Referrers[xenapi.PBD](tx, "SR", sr), func(ref xenapi.Ref[xenapi.PBD]) bool {
+		pbd, _ := db.Lookup(tx, ref)
+		return pbd.CurrentlyAttached
+	})
 }
 
 func written(users []task.Belonging) bool {

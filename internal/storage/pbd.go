@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/task"
@@ -131,7 +132,16 @@ func (s *Service) attach(ctx context.Context, pbd xenapi.PBD) error {
 		return fmt.Errorf("attach SR %s: %w", rec.UUID, err)
 	}
 	s.setAttached(pbd.SR, sr)
-	return nil
+	return s.noteCapabilities(ctx, pbd.SR, sr.Capabilities().Names())
+}
+
+func (s *Service) noteCapabilities(ctx context.Context, ref xenapi.Ref[xenapi.SR], able []string) error {
+	return s.update(ctx, func(tx *db.Tx) error {
+		if rec, ok := db.Lookup(tx, ref); !ok || slices.Equal(rec.Capabilities, able) {
+			return nil
+		}
+		return db.Change(tx, ref, func(rec *xenapi.SR) error { rec.Capabilities = able; return nil })
+	})
 }
 
 func config(sr xenapi.SR, pbd xenapi.PBD) Config {

@@ -43,11 +43,15 @@ func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI
 }
 
 // OpenCopy makes the task's private copy of a VDI: a clone where its SR can clone, else a copy on the same
-// SR (M6). The copy is mounted only if its content has the digest (I1). Errors: INVALID_PATCH when it has
-// not, SR_FULL, VDI_IN_USE, SR_HAS_NO_PBDS when this host does not see the SR.
-func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string) (*Workspace, error) {
+// SR; where this host does not see that, one on the SR that elsewhere gives for a VDI of need bytes, pulled from the hosts
+// that have it (M6). The copy is mounted only if its content has the digest (I1). Errors: INVALID_PATCH when it has
+// not, SR_FULL, VDI_IN_USE, SR_HAS_NO_PBDS when no host sees the SR.
+func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
+	elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (*Workspace, error) {
+
 	rec, sr, err := s.vdiOnSR(vdi)
-	if err != nil {
+	remote := xenapi.CodeOf(err) == xenapi.CodeSRHasNoPBDs && elsewhere != nil
+	if err != nil && !remote {
 		return nil, err
 	}
 	edit := func(rec *xenapi.VDI) {
@@ -55,10 +59,13 @@ func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xen
 	}
 	w := &Workspace{service: s, task: t}
 	find := w.digestAsCopied
-	if sr.Capabilities().Clone {
+	switch {
+	case remote:
+		w.vdi, err = s.pullFor(ctx, t, vdi, digest, elsewhere, edit)
+	case sr.Capabilities().Clone:
 		find = w.digestAsRead
 		w.vdi, err = s.CloneTemporary(ctx, t, vdi, edit)
-	} else {
+	default:
 		w.vdi, err = s.CopyTemporary(ctx, t, vdi, rec.SR, edit)
 	}
 	if err != nil {

@@ -57,12 +57,12 @@ func TestWorkspace(t *testing.T) {
 			}
 			p.consistent(t, p.host, "uploaded")
 			err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
-				first, err := p.OpenCopy(ctx, tk, ref, digest, "one")
+				first, err := p.OpenCopy(ctx, tk, ref, digest, "one", nil)
 				if err != nil {
 					return err
 				}
 				defer first.Discard(ctx)
-				second, err := p.OpenCopy(ctx, p.someTask(t), ref, digest, "two")
+				second, err := p.OpenCopy(ctx, p.someTask(t), ref, digest, "two", nil)
 				if err != nil {
 					return err
 				}
@@ -84,7 +84,7 @@ func TestWorkspace(t *testing.T) {
 			p.driver.CheckEmpty(get(p.host, ref).UUID)
 			p.consistent(t, p.host, "afterwards")
 			err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
-				w, err := p.OpenCopy(ctx, tk, ref, digest, "again") // the original is as it was
+				w, err := p.OpenCopy(ctx, tk, ref, digest, "again", nil) // the original is as it was
 				if err == nil {
 					w.Discard(ctx)
 					w.Discard(ctx)
@@ -134,7 +134,7 @@ func TestSealKnowsWhatWasWritten(t *testing.T) {
 		if err := w.Keep(ctx, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil }); err != nil {
 			return err
 		}
-		c, err := p.OpenCopy(ctx, tk, w.VDI(), digest, "copy")
+		c, err := p.OpenCopy(ctx, tk, w.VDI(), digest, "copy", nil)
 		if err != nil {
 			return err
 		}
@@ -185,7 +185,7 @@ func TestTamperedCopyIsNotMounted(t *testing.T) {
 				digest = tt.digest(digest)
 			}
 			err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
-				w, err := p.OpenCopy(ctx, tk, ref, digest, "copy")
+				w, err := p.OpenCopy(ctx, tk, ref, digest, "copy", nil)
 				if err == nil {
 					w.Discard(ctx)
 				}
@@ -216,7 +216,7 @@ func TestWorkspaceFails(t *testing.T) {
 	p := newPool(t, memsr.Options{Size: 20 * mib})
 	ref, digest := p.upload(t, "a patch")
 	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
-		_, err := p.OpenCopy(ctx, tk, ref, digest, "copy")
+		_, err := p.OpenCopy(ctx, tk, ref, digest, "copy", nil)
 		return err
 	})
 	wantError(t, "no space for a copy", err, xenapi.ErrSRFull(16*mib, 4*mib))

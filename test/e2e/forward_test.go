@@ -225,3 +225,46 @@ func TestDownloadFromAnyHost(t *testing.T) {
 	}
 	p.clean()
 }
+
+// TestLegacyPatchOnAnotherHost: a host fetches the coordinator's file, applies it and keeps nothing; the file stays until
+// it is cleaned (M7, M8).
+func TestLegacyPatchOnAnotherHost(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	program := harness.Program{UUID: xenapi.NewUUID()}
+	file := p.one.Path("var/patch/old")
+	if err := os.WriteFile(file, program.Signed(t), 0o440); err != nil {
+		t.Fatal(err)
+	}
+	p.one.Restart() // it finds the file
+	var ref xenapi.Ref[xenapi.PoolPatch]
+	harness.Eventually(t, "the legacy patch is found", func() bool {
+		for found, rec := range harness.Records[xenapi.PoolPatch](p.two) {
+			if rec.UUID == program.UUID {
+				ref = found
+			}
+		}
+		return ref != ""
+	})
+	p.one.Do("pool_patch.apply", ref, p.second)
+	if ran := p.two.Read(harness.Ran); strings.Count(ran, program.UUID) != 1 {
+		t.Errorf("on the other host ran %q", ran)
+	}
+	if p.two.Exists("var/patch/old") || !p.one.Exists("var/patch/old") {
+		t.Error("the file is where it was not, or is not where it was")
+	}
+	p.clean()
+	if err := os.WriteFile(p.two.Path("var/patch/old"), nil, 0o440); err != nil { // of a former coordinator
+		t.Fatal(err)
+	}
+	p.two.Do("pool_patch.clean", ref)
+	if !p.two.Exists("var/patch/old") || p.one.Exists("var/patch/old") {
+		t.Error("clean is for the coordinator's file alone")
+	}
+	p.one.Do("pool_patch.pool_clean", ref)
+	if p.two.Exists("var/patch/old") {
+		t.Error("pool_clean left a file on a host")
+	}
+	p.one.Refused(xenapi.CodeCannotFindPatch, "pool_patch.apply", ref, p.first)
+	p.clean()
+}
