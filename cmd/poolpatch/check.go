@@ -42,7 +42,7 @@ Exit code 0 when all is well, 4 when something was found.`,
 }
 
 func (c *cli) check(ctx context.Context, deep, repair bool) error {
-	text, err := c.askCheck(ctx, deep, repair)
+	text, err := c.ask(ctx, "/check"+query(deep, repair))
 	if err != nil {
 		return err
 	}
@@ -80,11 +80,11 @@ func (c *cli) findings(found []check.Finding) error {
 	return c.table("RULE OBJECT PROBLEM REPAIR", rows)
 }
 
-// askCheck asks the daemon on its unix socket. Reading every patch takes as long as it takes: the request
-// has no deadline but the caller's.
-func (c *cli) askCheck(ctx context.Context, deep, repair bool) ([]byte, error) {
+// ask gets a path from the daemon on its unix socket. What the daemon does for it may take as long as it takes: the
+// request has no deadline but the caller's.
+func (c *cli) ask(ctx context.Context, path string) ([]byte, error) {
 	socket := pathsBelow(c.root).socket
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost/check"+query(deep, repair), nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost"+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (c *cli) askCheck(ctx context.Context, deep, repair bool) ([]byte, error) {
 	case err != nil:
 		return nil, fmt.Errorf("answer of the daemon: %w", err)
 	case answer.StatusCode != http.StatusOK:
-		return nil, fmt.Errorf("the daemon could not check (HTTP %d); its log says why", answer.StatusCode)
+		return nil, fmt.Errorf("the daemon could not do it (HTTP %d); its log says why", answer.StatusCode)
 	}
 	return text, nil
 }

@@ -314,7 +314,7 @@ func (d *demo) free(ctx context.Context) error {
 func (d *demo) verify(ctx context.Context) error {
 	d.title("poolpatch check looks for anything that was left behind:\n")
 	d.cli.root = d.root
-	text, err := d.askCheck(ctx, true, false)
+	text, err := d.ask(ctx, "/check"+query(true, false))
 	if err != nil {
 		return err
 	}

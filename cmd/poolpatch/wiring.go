@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -67,6 +68,7 @@ type host struct {
 	log      *slog.Logger
 
 	etcd     *etcdserver.Server // nil with an etcd of the administrator's own
+	store    db.Store
 	db       *db.DB
 	auth     *auth.Service
 	tasks    *task.Service
@@ -88,11 +90,10 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	if err != nil {
 		return nil, err
 	}
-	store, err := h.openStore(ctx, config)
-	if err != nil {
+	if h.store, err = h.openStore(ctx, config); err != nil {
 		return nil, err
 	}
-	if h.db, err = db.Open(ctx, store, db.Options{Tables: tables(), Writer: uuid}); err != nil {
+	if h.db, err = db.Open(ctx, h.store, db.Options{Tables: tables(), Writer: uuid}); err != nil {
 		return nil, err
 	}
 	h.closings = append(h.closings, h.db.Close)
@@ -128,8 +129,15 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
 		Metrics: metrics.Handler(h.db, version()), Host: me, Others: others, Peer: h.keys.Peer,
+		Backup: h.backup,
 	}, log)
 	return h, nil
+}
+
+// backup writes the pool's records but for those that end with the daemons that made them.
+func (h *host) backup(ctx context.Context, w io.Writer) error {
+	_, err := db.Backup(ctx, h.store, w, time.Now(), "presence", xenapi.Session{}.Class())
+	return err
 }
 
 func (h *host) openStore(ctx context.Context, config serveConfig) (db.Store, error) {

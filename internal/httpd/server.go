@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -40,6 +41,7 @@ type Services struct {
 	Patches *patch.Service
 	Storage *storage.Service
 	Metrics http.Handler
+	Backup  func(context.Context, io.Writer) error // writes the pool's records
 	// Host is the one that this server serves, Others are the rest of the pool, and Peer knows them by their
 	// connections; both may be nil.
 	Host   xenapi.Ref[xenapi.Host]
@@ -120,6 +122,7 @@ var routes = []route{
 	{http.MethodGet, "/export_raw_vdi", (*Server).exportRaw},
 	{http.MethodGet, "/metrics", (*Server).metrics},
 	{http.MethodGet, "/check", (*Server).check},
+	{http.MethodGet, "/pool_backup", (*Server).backup},
 }
 
 // Handler answers the requests of one kind of listener.

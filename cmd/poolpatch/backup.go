@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/db/etcdkv"
+	"poolpatch/internal/durable"
+	"poolpatch/internal/etcdserver"
+)
+
+func (c *cli) poolBackup() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "backup FILE",
+		Short: "Write the pool's database to a file",
+		Long: `Write the pool's database to a file, as it is at one moment: every record, and the pool's secrets,
+so keep the file as you keep root's own. The content of VDIs is not in it. FILE - is stdout.
+
+Any host can do it, whose daemon is asked over its unix socket; "pool restore" reads the file.`,
+		Example: "  poolpatch pool backup /root/pool.backup",
+		Args:    arguments("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return c.outputFile(args[0], 0o600, func(w io.Writer) error {
+				answer, err := c.ask(cmd.Context(), "/pool_backup")
+				if err != nil {
+					return err
+				}
+				_, err = w.Write(answer)
+				return err
+			})
+		},
+	}
+	c.rootFlag(cmd.Flags())
+	return cmd
+}
+
+func (c *cli) poolRestore() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "restore FILE",
+		Short: "Make this host's database from a backup, while its daemon is stopped",
+		Long: `Make this host's database from a file that "pool backup" wrote, while its daemon is stopped. The host
+that restores must be one of the pool in the backup. Its database directory must be empty: move an
+old one away first. The pool's other hosts come back with "pool join", one by one.
+
+Nothing is left of a restoration that fails.`,
+		Example: `  systemctl stop poolpatch
+  mv /var/lib/poolpatch/etcd /var/lib/poolpatch/etcd.old
+  poolpatch pool restore /root/pool.backup
+  systemctl start poolpatch`,
+		Args: arguments("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in, _, err := c.input(args[0])
+			if err != nil {
+				return err
+			}
+			defer in.Close()
+			n, err := restore(cmd.Context(), pathsBelow(c.root), in)
+			if errors.Is(err, db.ErrNotEmpty) {
+				err = hinted{err, "mv " + pathsBelow(c.root).etcd + " somewhere else first"}
+			}
+			if err != nil {
+				return err
+			}
+			c.note("restored %d keys; start the daemon now", n)
+			return nil
+		},
+	}
+	c.rootFlag(cmd.Flags())
+	return cmd
+}
+
+// restore makes a database beside the place where it belongs, and moves it there when it is whole: a crash leaves a
+// directory that the next restoration removes.
+func restore(ctx context.Context, p paths, backup io.Reader) (keys int, err error) {
+	if entries, err := os.ReadDir(p.etcd); err == nil && len(entries) > 0 {
+		return 0, fmt.Errorf("%s: %w", p.etcd, db.ErrNotEmpty)
+	}
+	making := p.etcd + ".restoring"
+	if err := os.RemoveAll(making); err != nil {
+		return 0, err
+	}
+	if keys, err = fill(ctx, making, backup); err != nil {
+		return 0, errors.Join(err, os.RemoveAll(making))
+	}
+	if err := os.Remove(p.etcd); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, err
+	}
+	if err := os.Rename(making, p.etcd); err != nil {
+		return 0, err
+	}
+	return keys, durable.SyncDir(filepath.Dir(p.etcd))
+}
+
+func fill(ctx context.Context, dir string, backup io.Reader) (keys int, err error) {
+	server, err := etcdserver.Start(ctx, etcdserver.Config{Dir: dir, Name: "poolpatch"})
+	if err != nil {
+		return 0, err
+	}
+	keys, err = db.Restore(ctx, etcdkv.New(server.Client()), backup)
+	return keys, errors.Join(err, server.Close())
+}
+
+func (c *cli) poolCommand() *cobra.Command {
+	return group("pool", "The pool itself", "The pool itself.", c.poolBackup(), c.poolRestore())
+}
