@@ -268,3 +268,58 @@ func TestLegacyPatchOnAnotherHost(t *testing.T) {
 	p.one.Refused(xenapi.CodeCannotFindPatch, "pool_patch.apply", ref, p.first)
 	p.clean()
 }
+
+// TestOneWriter: of two hosts that see a VDI one writes it, and for as long as it may be doing so nobody else does.
+func TestOneWriter(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	fields := xenapi.New[xenapi.VDI]()
+	fields.NameLabel, fields.SR, fields.VirtualSize, fields.Type = "a disk", p.sharedSR(t), 8<<20, xenapi.VDITypeUser
+	vdi := harness.Call[xenapi.Ref[xenapi.VDI]](p.two, "VDI.create", fields)
+
+	reader, writer := io.Pipe()
+	written := make(chan error, 1)
+	go func() { written <- p.one.Client().ImportVDI(context.Background(), vdi, reader, 8<<20, nil) }()
+	if _, err := writer.Write(make([]byte, 4<<20)); err != nil { // by now the first host has attached it
+		t.Fatal(err)
+	}
+	refused := func(what string) {
+		t.Helper()
+		err := p.two.Client().ImportVDI(context.Background(), vdi, strings.NewReader("other content"), 13, nil)
+		harness.WantCode(t, what+", an import on the other host", err, xenapi.CodeVDIInUse)
+		p.two.Refused(xenapi.CodeVDIInUse, "VDI.destroy", vdi)
+	}
+	refused("while the first host writes")
+	p.one.Kill()
+	writer.CloseWithError(io.ErrUnexpectedEOF)
+	<-written
+	refused("after the first host has died")
+	if err := p.one.Launch(); err != nil {
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "the VDI is free", func() bool {
+		return p.two.Client().ImportVDI(context.Background(), vdi, strings.NewReader("other content"), 13, nil) == nil
+	})
+	p.one.Do("VDI.destroy", vdi)
+	p.clean()
+}
+
+// TestCancelElsewhere: a task is cancelled on whichever host it runs, from whichever host.
+func TestCancelElsewhere(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	p.sharedSR(t)
+	program := harness.Program{Precheck: harness.GateWait("gate")}
+	ref := p.one.Upload(program.Signed(t))
+	gate := harness.NewGate(t, p.two, "gate")
+	for _, asked := range []*harness.Daemon{p.one, p.two} {
+		task := p.one.Async("pool_patch.precheck", ref, p.second)
+		gate.Arrived()
+		asked.Do("task.cancel", task)
+		rec := harness.Wait(asked, task)
+		harness.WantCode(t, "the cancelled task", harness.Failure(rec), xenapi.CodeTaskCancelled)
+		p.clean()
+	}
+	p.two.Do("pool_patch.destroy", ref)
+	p.clean()
+}
