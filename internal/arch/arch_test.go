@@ -30,6 +30,7 @@ var layers = [][]string{
 	{"internal/storage/filesr", "internal/storage/memsr", "test/harness"},
 	{"internal/storage/srtest"},
 	{"internal/storage"},
+	{"internal/storage/pull"},
 	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
 	{"internal/db", "internal/sandbox", "internal/etcdserver"},

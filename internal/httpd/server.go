@@ -123,6 +123,7 @@ var routes = []route{
 	{http.MethodGet, "/metrics", (*Server).metrics},
 	{http.MethodGet, "/check", (*Server).check},
 	{http.MethodGet, "/pool_backup", (*Server).backup},
+	{http.MethodGet, "/image_blocks", (*Server).blocks},
 }
 
 // Handler answers the requests of one kind of listener.

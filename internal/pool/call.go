@@ -28,6 +28,8 @@ const (
 	// RevisionHeader says how much of the database the sender has seen: with it the other end waits until it has seen
 	// as much, so neither misses what the other has just written.
 	RevisionHeader = "Poolpatch-Revision"
+	// ErrorHeader is an error's code and parameters, a JSON array, in an answer that is no body.
+	ErrorHeader = "Poolpatch-Error"
 )
 
 const (

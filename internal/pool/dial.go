@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,10 @@ func (h *Hosts) Read(ctx context.Context, host xenapi.Ref[xenapi.Host], path str
 	answer.Body = &body{answer.Body, giveUp}
 	if answer.StatusCode/100 != 2 {
 		defer answer.Body.Close()
+		var domain []string
+		if json.Unmarshal([]byte(answer.Header.Get(ErrorHeader)), &domain) == nil && len(domain) > 0 {
+			return nil, 0, xenapi.NewError(domain[0], domain[1:]...)
+		}
 		said, _ := io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
 		return nil, 0, fmt.Errorf("%s of host %s: %s: %s", path, host, answer.Status, said)
 	}

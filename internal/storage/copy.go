@@ -26,7 +26,7 @@ func (s *Service) CopyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 // CopyTemporary copies a VDI to an SR as a VDI that belongs to the task; edit may change how it is called.
 func (s *Service) CopyTemporary(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
 	src, _, err := s.vdiOnSR(ref)
-	if err != nil {
+	if err != nil && !s.canPull(err) {
 		return "", err
 	}
 	rec := duplicate(src)
@@ -53,6 +53,9 @@ func (s *Service) copyInto(ctx context.Context, t *task.Task, from, into xenapi.
 		return err
 	}
 	err := s.copyContent(ctx, t, from, into, fresh)
+	if s.canPull(err) {
+		err = s.pullContent(ctx, t, from, into, fresh)
+	}
 	if rerr := s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }); err == nil {
 		err = rerr
 	}
@@ -106,9 +109,14 @@ func (s *Service) copyContent(ctx context.Context, t *task.Task, from, into xena
 	if err != nil {
 		return s.ioError(ctx, target.SR, rec.VirtualSize, err)
 	}
+	return s.noteDigest(ctx, into, rec.VirtualSize, digest)
+}
+
+// noteDigest records what was copied into a VDI from an image of size bytes, if that is all of its content.
+func (s *Service) noteDigest(ctx context.Context, into xenapi.Ref[xenapi.VDI], size int64, digest image.Digest) error {
 	return s.update(ctx, func(tx *db.Tx) error {
 		return db.Change(tx, into, func(vdi *xenapi.VDI) error {
-			if vdi.VirtualSize == rec.VirtualSize {
+			if vdi.VirtualSize == size {
 				vdi.Digest = digest.String()
 			}
 			return nil

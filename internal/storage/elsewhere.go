@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"io"
 	"sync"
 
 	"poolpatch/internal/db"
@@ -9,9 +10,12 @@ import (
 	"poolpatch/xenapi"
 )
 
-// Others has another host run a message as a task. It gives the message's error, or HOST_OFFLINE.
+// Others reaches other hosts.
 type Others interface {
+	// Call has another host run a message as a task. It gives the message's error, or HOST_OFFLINE.
 	Call(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi.Ref[xenapi.Task], result any, message string, params ...any) error
+	// Read gets a path of another host's HTTP handlers, and its length in bytes.
+	Read(ctx context.Context, host xenapi.Ref[xenapi.Host], path string) (io.ReadCloser, int64, error)
 }
 
 // plugElsewhere gives a shared SR a PBD on every other host and has them plug it. A host that cannot, or is not there,

@@ -31,6 +31,7 @@ type Service struct {
 	mounts  string // directory of mount points
 	log     *slog.Logger
 	others  Others // nil when this host is the only one
+	lender  lender
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR

@@ -50,7 +50,7 @@ func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xen
 	elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (*Workspace, error) {
 
 	rec, sr, err := s.vdiOnSR(vdi)
-	remote := xenapi.CodeOf(err) == xenapi.CodeSRHasNoPBDs && elsewhere != nil
+	remote := s.canPull(err) && elsewhere != nil
 	if err != nil && !remote {
 		return nil, err
 	}
@@ -61,7 +61,10 @@ func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xen
 	find := w.digestAsCopied
 	switch {
 	case remote:
-		w.vdi, err = s.pullFor(ctx, t, vdi, digest, elsewhere, edit)
+		var sr xenapi.Ref[xenapi.SR]
+		if sr, err = elsewhere(rec.VirtualSize); err == nil {
+			w.vdi, err = s.CopyTemporary(ctx, t, vdi, sr, edit)
+		}
 	case sr.Capabilities().Clone:
 		find = w.digestAsRead
 		w.vdi, err = s.CloneTemporary(ctx, t, vdi, edit)

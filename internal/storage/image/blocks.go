@@ -46,6 +46,12 @@ func (b *Blocks) Check(index int64, data []byte) bool {
 	return bytes.Equal(sum[:], b.entries[i*entrySize+8:(i+1)*entrySize])
 }
 
+// Index is the block that the i-th entry of the list is about: a block that is not zero.
+func (b *Blocks) Index(i int) int64 { return b.index(i) }
+
+// Length is how many bytes the block at index has; only the last one may be shorter than BlockSize.
+func (b *Blocks) Length(index int64) int64 { return blockLen(index, b.size) }
+
 func (b *Blocks) index(i int) int64 {
 	return int64(binary.BigEndian.Uint64(b.entries[i*entrySize:]))
 }
