@@ -8,6 +8,8 @@ import (
 	"github.com/BurntSushi/toml"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"poolpatch/internal/pool"
 )
 
 // serveConfig is what poolpatch serve is told, by flags or by a file.
@@ -85,6 +87,7 @@ func (c *serveConfig) check() error {
 type paths struct {
 	root, etc, keys, unsigned, tlsCert, tlsKey string
 	lib, hostUUID, identity, etcd, localSR     string
+	place, moving                              string
 	legacy                                     string
 	run, socket, mounts                        string
 	log, patchLogs                             string
@@ -97,8 +100,14 @@ func pathsBelow(root string) paths {
 		root: root, etc: etc, keys: filepath.Join(etc, "trusted-keys.d"), unsigned: filepath.Join(etc, "unsigned-patches"),
 		tlsCert: filepath.Join(etc, "tls.crt"), tlsKey: filepath.Join(etc, "tls.key"),
 		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"),
+		place: filepath.Join(lib, "place.json"), moving: filepath.Join(lib, "moving.json"),
 		legacy: filepath.Join(root, "var/patch"),
 		run:    run, socket: filepath.Join(run, "socket"), mounts: filepath.Join(run, "mounts"),
 		log: log, patchLogs: filepath.Join(log, "patches"),
 	}
+}
+
+// files are those that say where the host's database is.
+func (p paths) files() pool.Files {
+	return pool.Files{Place: p.place, Moving: p.moving, Identity: p.identity, Database: p.etcd}
 }

@@ -12,13 +12,16 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
 	"poolpatch/internal/authority"
 	"poolpatch/internal/durable"
+	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/pool"
 	"poolpatch/internal/volume"
 	"poolpatch/xenapi"
 )
@@ -61,6 +64,10 @@ Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has 
 var atStep func(name string)
 
 func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
+	program, err := os.Executable() // while its file is there: an upgrade may replace it
+	if err != nil {
+		return err
+	}
 	// Mounts must end with the process, however it ends: from here on it has a mount namespace of its own.
 	if err := volume.Isolate(); err != nil {
 		return fmt.Errorf("private mount namespace (poolpatch serve needs root): %w", err)
@@ -76,10 +83,54 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	if err := makeDirectories(p); err != nil {
 		return err
 	}
+	err = life(ctx, config, p, log)
+	if errors.Is(err, errMoved) {
+		// In the same process, so whoever supervises the daemon sees none end.
+		return fmt.Errorf("start again: %w", syscall.Exec(program, os.Args, os.Environ()))
+	}
+	return err
+}
+
+// life is the daemon from its start to its end, which errMoved says is not the last.
+func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	moved, err := p.files().CompleteMove()
+	if err != nil {
+		return err
+	}
+	if moved {
+		log.Info("this host's database is in another place from now on")
+	}
+	uuid, err := hostUUID(p)
+	if err != nil {
+		return err
+	}
+	roster := &pool.Roster{}
+	keys := &authority.Keyholder{Allowed: roster.Names}
+	if err := pool.Prepare(keys, p.identity, uuid, time.Now()); err != nil {
+		return err
+	}
+	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
+	if config.HTTPS != "" {
+		l, err := net.Listen("tcp", config.HTTPS)
+		if err != nil {
+			return fmt.Errorf("listen on --https: %w", err)
+		}
+		config.HTTPS = l.Addr().String() // with the port that a 0 has become
+		secured, err := tlsConfig(config, p)
+		if err != nil {
+			return errors.Join(err, l.Close())
+		}
+		defer door.Serve(l, keys.ServerConfig(secured))()
+		log.Info("listening", "address", config.HTTPS, "tls", true)
+	}
 
-	d, err := assemble(ctx, config, p, log)
+	d, err := assemble(ctx, config, p, uuid, keys, roster, door, log)
+	if errors.Is(err, etcdserver.ErrRemoved) {
+		log.Warn("this host was ejected from its pool; it begins one of its own")
+		return errors.Join(p.files().Move(pool.Place{}, pool.Credential{}), errMoved)
+	}
 	if err != nil {
 		return err
 	}
@@ -90,13 +141,14 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	if err := d.firstStart(ctx, config, p); err != nil {
 		return err
 	}
-	listeners, err := listen(config, p, d.keys)
+	listeners, err := listen(config, p)
 	if err != nil {
 		return err
 	}
 	for _, l := range listeners {
-		log.Info("listening", "address", l.Addr().String(), "tls", l.TLS != nil)
+		log.Info("listening", "address", l.Addr().String(), "tls", false)
 	}
+	door.Site(d.server.Handler(false))
 	// systemd learns that the service is ready; anywhere else this does nothing.
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
 		log.Warn("systemd not told that the service is ready", "error", err)
@@ -105,6 +157,9 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	defer log.Info("stopped")
 	return d.run(ctx, listeners)
 }
+
+// errMoved ends a daemon that is to start again at once: its database is in another place.
+var errMoved = errors.New("the host moves to another pool")
 
 func logger(w io.Writer, level string) (*slog.Logger, error) {
 	var l slog.Level
@@ -141,9 +196,8 @@ func hostUUID(p paths) (string, error) {
 	return uuid, durable.WriteFile(p.hostUUID, []byte(uuid+"\n"), 0o644)
 }
 
-// listen opens the addresses. The one for HTTPS is for everybody: hosts of the pool are told from clients by the name that
-// they ask for.
-func listen(config serveConfig, p paths, keys *authority.Keyholder) ([]httpd.Listener, error) {
+// listen opens the addresses without TLS.
+func listen(config serveConfig, p paths) ([]httpd.Listener, error) {
 	// A socket that a killed daemon left would refuse the new one; the database's lock has made sure
 	// that no other daemon uses it.
 	if err := os.Remove(p.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -157,17 +211,6 @@ func listen(config serveConfig, p paths, keys *authority.Keyholder) ([]httpd.Lis
 		return nil, fmt.Errorf("unix socket: %w", err)
 	}
 	listeners := []httpd.Listener{{Listener: local, Local: true}}
-	if config.HTTPS != "" {
-		l, err := net.Listen("tcp", config.HTTPS)
-		if err != nil {
-			return nil, fmt.Errorf("listen on --https: %w", err)
-		}
-		secured, err := tlsConfig(config, p)
-		if err != nil {
-			return nil, err
-		}
-		listeners = append(listeners, httpd.Listener{Listener: l, TLS: keys.ServerConfig(secured)})
-	}
 	if config.HTTP != "" {
 		l, err := net.Listen("tcp", config.HTTP)
 		if err != nil {

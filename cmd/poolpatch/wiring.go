@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -19,7 +20,6 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
-	"poolpatch/internal/db/etcdkv"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
@@ -67,8 +67,11 @@ type host struct {
 	paths    paths
 	log      *slog.Logger
 
-	etcd     *etcdserver.Server // nil with an etcd of the administrator's own
-	store    db.Store
+	place    pool.Place
+	door     *httpd.Door
+	database *database
+	moved    chan struct{} // closed when the host is to start again in another place
+	moving   sync.Once
 	db       *db.DB
 	auth     *auth.Service
 	tasks    *task.Service
@@ -79,21 +82,22 @@ type host struct {
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
-func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger) (_ *host, err error) {
-	h := &host{paths: p, log: log}
+func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, log *slog.Logger) (_ *host, err error) {
+	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), log: log}
 	defer func() {
 		if err != nil {
 			h.close()
 		}
 	}()
-	uuid, err := hostUUID(p)
+	if h.place, err = pool.ReadPlace(p.place); err != nil {
+		return nil, err
+	}
+	h.database, err = databaseConfig{serve: config, paths: p, place: h.place, url: hostURL(advertised(config)), keys: keys, door: door, log: log}.open(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if h.store, err = h.openStore(ctx, config); err != nil {
-		return nil, err
-	}
-	if h.db, err = db.Open(ctx, h.store, db.Options{Tables: tables(), Writer: uuid}); err != nil {
+	h.closings = append(h.closings, h.database.close)
+	if h.db, err = db.Open(ctx, h.database.store, db.Options{Tables: tables(), Writer: uuid}); err != nil {
 		return nil, err
 	}
 	h.closings = append(h.closings, h.db.Close)
@@ -106,7 +110,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 	if h.member, err = pool.Enter(ctx, h.db, h.identity); err != nil {
 		return nil, err
 	}
-	h.keys = &authority.Keyholder{}
+	roster.Read(h.db)
 	h.known = pool.NewCredentials(h.db, h.keys, p.identity, uuid, log)
 	if err := h.known.Load(ctx); err != nil {
 		return nil, err
@@ -136,30 +140,17 @@ func assemble(ctx context.Context, config serveConfig, p paths, log *slog.Logger
 
 // backup writes the pool's records but for those that end with the daemons that made them.
 func (h *host) backup(ctx context.Context, w io.Writer) error {
-	_, err := db.Backup(ctx, h.store, w, time.Now(), "presence", xenapi.Session{}.Class())
+	_, err := db.Backup(ctx, h.database.store, w, time.Now(), "presence", xenapi.Session{}.Class())
 	return err
 }
 
-func (h *host) openStore(ctx context.Context, config serveConfig) (db.Store, error) {
-	if len(config.EtcdEndpoints) > 0 {
-		client, err := etcdserver.Connect(ctx, config.EtcdEndpoints, etcdserver.TLSConfig{CAFile: config.EtcdCA, CertFile: config.EtcdCert, KeyFile: config.EtcdKey})
-		if err != nil {
-			return nil, err
-		}
-		h.closings = append(h.closings, func() { client.Close() })
-		return etcdkv.New(client), nil
+// Move implements pool.Move: the daemon starts again in the new place.
+func (h *host) Move(_ context.Context, to pool.Place, as pool.Credential) error {
+	if err := h.paths.files().Move(to, as); err != nil {
+		return err
 	}
-	server, err := etcdserver.Start(ctx, etcdserver.Config{Dir: h.paths.etcd, Name: "poolpatch", Logger: h.log})
-	if err != nil {
-		return nil, err
-	}
-	h.etcd = server
-	h.closings = append(h.closings, func() {
-		if err := server.Close(); err != nil {
-			h.log.Warn("stop the database", "error", err)
-		}
-	})
-	return etcdkv.New(server.Client()), nil
+	h.moving.Do(func() { close(h.moved) })
+	return nil
 }
 
 // recover settles what the last daemon of this host left, before anybody may call. The order matters:
@@ -216,6 +207,23 @@ func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) erro
 func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return h.server.Serve(ctx, listeners) })
+	group.Go(func() error {
+		<-ctx.Done()
+		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+		defer cancel()
+		h.door.CloseSite(stop)
+		return nil
+	})
+	group.Go(func() error {
+		select {
+		case <-h.moved:
+			return errMoved
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	group.Go(func() error { h.database.tend(ctx, h.coordinating, h.log); return nil })
+	group.Go(func() error { h.database.keepPlace(ctx, h.paths.place, h.place, h.log); return nil })
 	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Stay, pool.Coordinate, pool.FollowHosts} {
 		group.Go(func() error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
@@ -250,18 +258,28 @@ func untilDone(ctx context.Context, work func(context.Context) error) error {
 	return nil
 }
 
+func (h *host) coordinating() (yes bool) {
+	_ = h.db.View(func(tx *db.Tx) error { yes = pool.Coordinating(tx, h.member.Host) == nil; return nil })
+	return yes
+}
+
 // watchDatabase ends the daemon when its database has died: without it no promise can be kept, and who
-// supervises the daemon starts it again.
+// supervises the daemon starts it again. A host that was ejected begins a pool of its own.
 func (h *host) watchDatabase(ctx context.Context) error {
-	if h.etcd == nil {
+	server := h.database.server
+	if server == nil {
 		return nil
 	}
 	select {
 	case <-ctx.Done():
 		return nil
-	case <-h.etcd.Failed():
-		return fmt.Errorf("the database stopped: %w", h.etcd.Err())
+	case <-server.Failed():
 	}
+	if errors.Is(server.Err(), etcdserver.ErrRemoved) {
+		h.log.Warn("this host was ejected from its pool; it begins one of its own")
+		return h.Move(ctx, pool.Place{}, pool.Credential{})
+	}
+	return fmt.Errorf("the database stopped: %w", server.Err())
 }
 
 func (h *host) collect(ctx context.Context) {

@@ -12,6 +12,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.etcd.io/etcd/server/v3/embed"
 )
 
@@ -90,6 +91,7 @@ func (c Config) place(e *embed.Config) error {
 	e.InitialCluster = e.InitialClusterFromName(e.Name)
 	// Two pools' clusters never have the same id: a member that dials into the wrong one is refused.
 	e.InitialClusterToken = rand.Text()
+	e.ForceNewCluster = c.Alone
 	if len(c.Join) == 0 {
 		return nil
 	}
@@ -114,14 +116,31 @@ func (c Config) join(e *embed.Config) error {
 	return nil
 }
 
+// Cluster changes who is a member, from a member or from a client.
+type Cluster struct {
+	client *clientv3.Client
+	server *Server // nil where this process is no member
+}
+
+// NewCluster reaches the cluster of a client that Connect made.
+func NewCluster(client *clientv3.Client) *Cluster { return &Cluster{client: client} }
+
+// failed is closed when the member that is asked has died.
+func (c *Cluster) failed() <-chan struct{} {
+	if c.server == nil {
+		return nil
+	}
+	return c.server.died.failed
+}
+
 // Self is this member's id.
 func (s *Server) Self() ID { return ID(s.etcd.Server.MemberID()) }
 
 // Members lists the cluster as a majority knows it.
-func (s *Server) Members(ctx context.Context) ([]Member, error) {
+func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 	var all []Member
-	err := s.change(ctx, "list etcd members", 0, func(ctx context.Context) error {
-		reply, err := s.client.MemberList(ctx)
+	err := c.change(ctx, "list etcd members", 0, func(ctx context.Context) error {
+		reply, err := c.client.MemberList(ctx)
 		if err == nil {
 			all = members(reply.Members)
 		}
@@ -134,8 +153,8 @@ func (s *Server) Members(ctx context.Context) ([]Member, error) {
 // its Join. A crash between the two leaves a learner without a vote, which does no harm; AddLearner of the same
 // URL again gives the same one, and Remove removes it. There can be one learner at a time: a second is
 // refused until the first is promoted or removed.
-func (s *Server) AddLearner(ctx context.Context, peerURL string) (Member, error) {
-	all, err := s.Members(ctx)
+func (c *Cluster) AddLearner(ctx context.Context, peerURL string) (Member, error) {
+	all, err := c.Members(ctx)
 	if err != nil {
 		return Member{}, err
 	}
@@ -145,8 +164,8 @@ func (s *Server) AddLearner(ctx context.Context, peerURL string) (Member, error)
 		}
 	}
 	var added Member
-	err = s.change(ctx, "add etcd member "+peerURL, settleDeadline, func(ctx context.Context) error {
-		reply, err := s.client.MemberAddAsLearner(ctx, []string{peerURL})
+	err = c.change(ctx, "add etcd member "+peerURL, settleDeadline, func(ctx context.Context) error {
+		reply, err := c.client.MemberAddAsLearner(ctx, []string{peerURL})
 		if err == nil {
 			added = members([]*pb.Member{reply.Member})[0]
 		}
@@ -156,9 +175,9 @@ func (s *Server) AddLearner(ctx context.Context, peerURL string) (Member, error)
 }
 
 // Promote gives a learner its vote, when it has caught up. A member that has one keeps it.
-func (s *Server) Promote(ctx context.Context, id ID) error {
-	return s.change(ctx, "promote etcd member "+id.String(), promoteDeadline, func(ctx context.Context) error {
-		_, err := s.client.MemberPromote(ctx, uint64(id))
+func (c *Cluster) Promote(ctx context.Context, id ID) error {
+	return c.change(ctx, "promote etcd member "+id.String(), promoteDeadline, func(ctx context.Context) error {
+		_, err := c.client.MemberPromote(ctx, uint64(id))
 		if errors.Is(err, rpctypes.ErrMemberNotLearner) {
 			return nil
 		}
@@ -168,9 +187,9 @@ func (s *Server) Promote(ctx context.Context, id ID) error {
 
 // Remove takes a member away, whose server then says ErrRemoved. It is refused where the members that are left
 // would have no majority of running ones. A member that is not there is removed.
-func (s *Server) Remove(ctx context.Context, id ID) error {
-	return s.change(ctx, "remove etcd member "+id.String(), settleDeadline, func(ctx context.Context) error {
-		_, err := s.client.MemberRemove(ctx, uint64(id))
+func (c *Cluster) Remove(ctx context.Context, id ID) error {
+	return c.change(ctx, "remove etcd member "+id.String(), settleDeadline, func(ctx context.Context) error {
+		_, err := c.client.MemberRemove(ctx, uint64(id))
 		if errors.Is(err, rpctypes.ErrMemberNotFound) {
 			return nil
 		}
@@ -197,10 +216,10 @@ func (s *Server) Advertise(ctx context.Context, peerURL string) error {
 // change makes one change of the membership, again until patience is over where the cluster is not ready for it.
 // Without a leader it is refused with ErrNoQuorum. A change that was cut short may have been made all the same:
 // each of them can be asked for again.
-func (s *Server) change(ctx context.Context, what string, patience time.Duration, try func(context.Context) error) error {
+func (c *Cluster) change(ctx context.Context, what string, patience time.Duration, try func(context.Context) error) error {
 	began := time.Now()
 	for {
-		err := s.tryChange(ctx, try)
+		err := c.tryChange(ctx, try)
 		if err == nil {
 			return nil
 		}
@@ -209,23 +228,25 @@ func (s *Server) change(ctx context.Context, what string, patience time.Duration
 		}
 		select {
 		case <-time.After(retryInterval):
-		case <-s.died.failed:
-			return fmt.Errorf("%s: %w", what, s.died.err)
+		case <-c.failed():
+			return fmt.Errorf("%s: %w", what, c.server.died.err)
 		case <-ctx.Done():
 			return fmt.Errorf("%s: %w: %w", what, context.Cause(ctx), err)
 		}
 	}
 }
 
-func (s *Server) tryChange(ctx context.Context, try func(context.Context) error) error {
+func (c *Cluster) tryChange(ctx context.Context, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, memberDeadline)
 	defer cancel()
-	err := awaitLeader(ctx, s.etcd.Server)
-	if errors.Is(err, rpctypes.ErrGRPCNoLeader) {
-		return ErrNoQuorum
-	}
-	if err != nil {
-		return err
+	if c.server != nil {
+		err := awaitLeader(ctx, c.server.etcd.Server)
+		if errors.Is(err, rpctypes.ErrGRPCNoLeader) {
+			return ErrNoQuorum
+		}
+		if err != nil {
+			return err
+		}
 	}
 	return try(ctx)
 }

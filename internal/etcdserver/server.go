@@ -70,12 +70,16 @@ type Config struct {
 	// Join makes the first start on a directory join a cluster: all its members, this one too, which AddLearner
 	// has added with Peer.URL. Later starts ignore it.
 	Join []Member
+	// Alone makes the member of an existing directory the only one of its cluster, for good: the others are lost, or
+	// else there are two clusters.
+	Alone bool
 	// Logger gets what etcd warns of; nil is slog.Default.
 	Logger *slog.Logger
 }
 
 // Server is a running etcd.
 type Server struct {
+	*Cluster
 	etcd   *embed.Etcd
 	client *clientv3.Client
 	peers  http.Handler
@@ -147,6 +151,7 @@ func (s *Server) start(ctx context.Context, c Config) error {
 	}
 	go s.follow()
 	s.client = newClient(s.etcd.Server)
+	s.Cluster = &Cluster{s.client, s}
 	if c.Peer != nil {
 		s.peers, s.rpc = newPeerHandler(s.etcd.Server), newRPC(s.etcd.Server)
 		return nil

@@ -58,10 +58,9 @@ type Server struct {
 // New makes the server; it listens nowhere yet.
 func New(s Services, log *slog.Logger) *Server { return &Server{Services: s, log: log} }
 
-// Listener is an address that the server answers on.
+// Listener is an address that the server answers on without TLS; see [Door] for HTTPS.
 type Listener struct {
 	net.Listener
-	TLS *tls.Config // nil: plain
 	// Local marks the unix socket: who reaches it is root.
 	Local bool
 }
@@ -70,16 +69,7 @@ type Listener struct {
 func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
-		server := &http.Server{
-			Handler:           s.Handler(l.Local),
-			ReadHeaderTimeout: headerTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeader,
-			ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
-			TLSConfig:         l.TLS,
-			// XenAPI is HTTP/1, and an upload takes the connection over.
-			TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
-		}
+		server := newServer(s.Handler(l.Local), s.log)
 		group.Go(func() error { return serve(server, l) })
 		group.Go(func() error {
 			<-ctx.Done()
@@ -94,13 +84,18 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 	return group.Wait()
 }
 
-func serve(server *http.Server, l Listener) error {
-	var err error
-	if l.TLS != nil {
-		err = server.ServeTLS(l.Listener, "", "")
-	} else {
-		err = server.Serve(l.Listener)
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+}
+
+func serve(server *http.Server, l Listener) error {
+	err := server.Serve(l.Listener)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

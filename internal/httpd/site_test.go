@@ -164,14 +164,19 @@ func (s *site) serve(t testing.TB, server *httpd.Server) {
 	s.stop = cancel
 	watched := make(chan error, 1)
 	go func() { watched <- s.tasks.WatchCancels(ctx) }()
+	door := httpd.NewDoor(nil, func(string) bool { return false }, slog.New(slog.DiscardHandler))
+	door.Site(server.Handler(false))
+	stop := door.Serve(secure, config)
 	go func() {
-		s.served <- server.Serve(ctx, []httpd.Listener{{Listener: plain}, {Listener: secure, TLS: config}, {Listener: local, Local: true}})
+		s.served <- server.Serve(ctx, []httpd.Listener{{Listener: plain}, {Listener: local, Local: true}})
 	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-s.served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
+		door.CloseSite(context.Background())
+		stop()
 		<-watched
 		s.tasks.CancelAll()
 		s.tasks.Wait()

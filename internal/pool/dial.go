@@ -126,11 +126,11 @@ func (h *Hosts) locate(host xenapi.Ref[xenapi.Host]) (address string, config *tl
 		}
 		return err
 	})
-	return withPort(rec.Address), h.keys.ClientConfigFor(rec.UUID), err
+	return WithPort(rec.Address), h.keys.ClientConfigFor(rec.UUID), err
 }
 
-// withPort adds HTTPS's port to an address that has none.
-func withPort(address string) string {
+// WithPort adds HTTPS's port to an address that has none.
+func WithPort(address string) string {
 	if _, _, err := net.SplitHostPort(address); err == nil {
 		return address
 	}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"poolpatch/internal/authority"
@@ -44,18 +45,78 @@ type Credentials struct {
 	log  *slog.Logger
 }
 
-// NewCredentials makes a host's credentials, which are kept in dir. Hosts that are not in the database are refused.
+// Roster tells which hosts are of the pool: those that the database names, and as long as there is none, all that have a
+// certificate of the pool's.
+type Roster struct{ db atomic.Pointer[db.DB] }
+
+// Read has the roster ask a database.
+func (r *Roster) Read(d *db.DB) { r.db.Store(d) }
+
+// Names reports whether a host, by its UUID, is of the pool.
+func (r *Roster) Names(host string) bool {
+	d := r.db.Load()
+	return d == nil || d.View(func(tx *db.Tx) error { _, err := db.ByUUID[xenapi.Host](tx, host); return err }) == nil
+}
+
+// NewCredentials makes a host's credentials, which are kept in dir.
 func NewCredentials(d *db.DB, keys *authority.Keyholder, dir, hostUUID string, log *slog.Logger) *Credentials {
-	keys.Allowed = func(host string) bool {
-		return d.View(func(tx *db.Tx) error { _, err := db.ByUUID[xenapi.Host](tx, host); return err }) == nil
-	}
 	return &Credentials{db: d, keys: keys, dir: dir, host: hostUUID, log: log}
 }
 
 // Files are PEM files of the credentials, for what reads them itself, as etcd does: the certificate together with its key,
 // so that they are never of two minds, and the authorities.
-func (c *Credentials) Files() (identity, authorities string) {
-	return filepath.Join(c.dir, "host.pem"), filepath.Join(c.dir, "authorities.pem")
+func (c *Credentials) Files() (identity, authorities string) { return CredentialFiles(c.dir) }
+
+// CredentialFiles are the Files of credentials in a directory.
+func CredentialFiles(dir string) (identity, authorities string) {
+	return filepath.Join(dir, "host.pem"), filepath.Join(dir, "authorities.pem")
+}
+
+// founding is the file of an authority that no database knows yet. It is gone once one does.
+func founding(dir string) string { return filepath.Join(dir, "founding-authority.pem") }
+
+// Prepare makes this host known to others by what is on its disk, before there is a database: etcd's members need one
+// another to have one. A host that is in no pool yet makes the authority of its own, which its database gets when it
+// is first opened. A crash at any point is made good by the next call.
+func Prepare(keys *authority.Keyholder, dir, hostUUID string, now time.Time) error {
+	c := &Credentials{keys: keys, dir: dir, host: hostUUID, log: slog.New(slog.DiscardHandler)}
+	identity, authorities := c.Files()
+	cert, key, err := readIdentity(identity)
+	if err != nil {
+		return fmt.Errorf("certificate of this host: %w", err)
+	}
+	if text, err := os.ReadFile(authorities); err == nil && cert != nil {
+		if trusted, err := authority.ParseTrust(text); err == nil && keys.Set(key, cert, trusted) == nil {
+			return nil
+		}
+	}
+	if err := durable.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	signer, err := found(dir, now)
+	if err != nil {
+		return fmt.Errorf("authority of a new pool: %w", err)
+	}
+	if err := durable.WriteFile(authorities, signer.Trust().Marshal(), 0o644); err != nil {
+		return err
+	}
+	return c.renew(signer, signer.Trust(), now)
+}
+
+// found makes an authority, or takes the one that an interrupted start has made.
+func found(dir string, now time.Time) (*authority.Authority, error) {
+	if text, err := os.ReadFile(founding(dir)); err == nil {
+		return authority.Parse(text)
+	}
+	made, err := authority.New("poolpatch pool", now)
+	if err != nil {
+		return nil, err
+	}
+	secret, err := made.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	return made, durable.WriteFile(founding(dir), secret, 0o600)
 }
 
 // Load makes the credentials count that the database and the disk say, and makes what is missing: the pool's authority, if
@@ -98,22 +159,30 @@ func (c *Credentials) trust() (now trust) {
 	return now
 }
 
-// ensureTrust makes the pool's authority once: two hosts that try at the same time end up with one.
+// ensureTrust makes the pool's authority once: two hosts that try at the same time end up with one. It is the one that
+// Prepare has made, where it has.
 func (c *Credentials) ensureTrust(ctx context.Context) error {
-	made, err := authority.New("poolpatch pool", time.Now())
-	if err != nil {
+	if err := durable.Mkdir(c.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	secret, err := made.Marshal()
-	if err != nil {
-		return err
-	}
-	return c.db.Update(ctx, func(tx *db.Tx) error {
+	err := c.db.Update(ctx, func(tx *db.Tx) error {
 		if _, ok := db.Lookup(tx, theTrust); ok {
 			return nil
 		}
+		made, err := found(c.dir, time.Now())
+		if err != nil {
+			return err
+		}
+		secret, err := made.Marshal()
+		if err != nil {
+			return err
+		}
 		return db.Insert(tx, theTrust, trust{Authority: string(secret), Trusted: string(made.Trust().Marshal())})
 	})
+	if err != nil {
+		return err
+	}
+	return durable.Remove(founding(c.dir))
 }
 
 // refresh takes the certificate on the disk, if it is good for the trust that is, or has a new one made.
@@ -128,9 +197,6 @@ func (c *Credentials) refresh(now time.Time) error {
 		return err
 	}
 	identity, authorities := c.Files()
-	if err := durable.Mkdir(c.dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
 	if old, err := os.ReadFile(authorities); err != nil || !bytes.Equal(old, trusted.Marshal()) {
 		if err := durable.WriteFile(authorities, trusted.Marshal(), 0o644); err != nil {
 			return err

@@ -38,6 +38,9 @@ func newKnown(t *testing.T, store db.Store, uuid string) known {
 	t.Helper()
 	k := known{d: open(t, store, uuid), keys: &authority.Keyholder{}, dir: filepath.Join(t.TempDir(), "identity")}
 	k.host = enter(t, k.d, pool.Identity{HostUUID: uuid, Hostname: uuid[:1]}).Host
+	roster := &pool.Roster{}
+	roster.Read(k.d)
+	k.keys.Allowed = roster.Names
 	k.Credentials = pool.NewCredentials(k.d, k.keys, k.dir, uuid, slog.New(slog.DiscardHandler))
 	if err := k.Load(t.Context()); err != nil {
 		t.Fatal(err)

@@ -53,10 +53,11 @@ type Daemon struct {
 
 // run is one process of a daemon.
 type run struct {
-	cmd   *exec.Cmd
-	ready chan struct{} // closed when it listens
-	ended chan struct{} // closed when it has ended
-	state *os.ProcessState
+	cmd     *exec.Cmd
+	ready   chan struct{} // closed when it listens
+	isReady sync.Once
+	ended   chan struct{} // closed when it has ended
+	state   *os.ProcessState
 
 	mu    sync.Mutex
 	lines []string
@@ -176,7 +177,7 @@ func (r *run) line(text string) {
 	}
 	r.lines = append(r.lines, text)
 	if strings.Contains(text, "msg=ready ") {
-		close(r.ready)
+		r.isReady.Do(func() { close(r.ready) }) // a daemon that moves to another pool is ready again
 	}
 }
 

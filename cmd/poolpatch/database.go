@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"time"
+
+	"poolpatch/internal/authority"
+	"poolpatch/internal/db"
+	"poolpatch/internal/db/etcdkv"
+	"poolpatch/internal/etcdserver"
+	"poolpatch/internal/httpd"
+	"poolpatch/internal/pool"
+)
+
+const (
+	// connectPause lies between two attempts to reach the database's members.
+	connectPause = 2 * time.Second
+	// tendInterval lies between two looks at who has a copy of the database.
+	tendInterval = 2 * time.Second
+	// followInterval is the same for a host that has none.
+	followInterval = 30 * time.Second
+	// maxKeepers is how many hosts have a copy of the database: of three, any one may be lost.
+	maxKeepers = 3
+)
+
+// database is where the pool's records are kept, as this host reaches them.
+type database struct {
+	store db.Store
+	// server is this host's own member; nil where it has none.
+	server *etcdserver.Server
+	// cluster is the pool's own; nil for an etcd of the administrator's.
+	cluster *etcdserver.Cluster
+	// follow makes a client use the members that there are now; nil where this host is none.
+	follow func(context.Context) error
+	close  func()
+}
+
+// databaseConfig says what opening the database takes.
+type databaseConfig struct {
+	serve serveConfig
+	paths paths
+	place pool.Place
+	// url is where other hosts reach this one, "" where they cannot.
+	url  string
+	keys *authority.Keyholder
+	door *httpd.Door
+	log  *slog.Logger
+}
+
+func (c databaseConfig) open(ctx context.Context) (*database, error) {
+	switch {
+	case len(c.serve.EtcdEndpoints) > 0:
+		return c.external(ctx)
+	case c.place.Role == pool.Client:
+		return c.asClient(ctx)
+	}
+	return c.asMember(ctx)
+}
+
+// external reaches an etcd of the administrator's own.
+func (c databaseConfig) external(ctx context.Context) (*database, error) {
+	client, err := etcdserver.Connect(ctx, c.serve.EtcdEndpoints, etcdserver.TLSConfig{CAFile: c.serve.EtcdCA, CertFile: c.serve.EtcdCert, KeyFile: c.serve.EtcdKey})
+	if err != nil {
+		return nil, err
+	}
+	return &database{store: etcdkv.New(client), close: func() { client.Close() }}, nil
+}
+
+// asClient reaches the members on other hosts. They may all be starting at this moment, so it does not give up.
+func (c databaseConfig) asClient(ctx context.Context) (*database, error) {
+	var endpoints []string
+	for _, k := range c.place.Keepers {
+		endpoints = append(endpoints, k.URL)
+	}
+	for {
+		client, err := etcdserver.Connect(ctx, endpoints, etcdserver.TLSConfig{Config: c.keys.ClientConfig()})
+		if err == nil {
+			d := &database{store: etcdkv.New(client), cluster: etcdserver.NewCluster(client), close: func() { client.Close() }}
+			d.follow = func(ctx context.Context) error { return etcdserver.Sync(ctx, client) }
+			return d, nil
+		}
+		c.log.Warn("the pool's database is not reached; trying again", "error", err)
+		select {
+		case <-time.After(connectPause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// asMember runs this host's own member. It may need the others to begin, as they may need it: so they are let in before
+// it is ready.
+func (c databaseConfig) asMember(ctx context.Context) (*database, error) {
+	config := etcdserver.Config{Dir: c.paths.etcd, Name: "poolpatch", Alone: c.place.Alone, Logger: c.log}
+	if c.url != "" {
+		identity, authorities := pool.CredentialFiles(c.paths.identity)
+		config.Peer = &etcdserver.Peer{URL: c.url, CertFile: identity, KeyFile: identity, CAFile: authorities, ServerName: authority.ServerName}
+	}
+	for _, k := range c.place.Keepers {
+		var id etcdserver.ID
+		if err := id.UnmarshalText([]byte(k.ID)); err != nil {
+			return nil, err
+		}
+		config.Join = append(config.Join, etcdserver.Member{ID: id, URL: k.URL})
+	}
+	server, err := etcdserver.Start(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	d := &database{server: server, cluster: server.Cluster, close: func() {
+		if err := server.Close(); err != nil {
+			c.log.Warn("stop the database", "error", err)
+		}
+	}}
+	if err := c.ready(ctx, server); err != nil {
+		d.close()
+		return nil, err
+	}
+	d.store = etcdkv.New(server.Client())
+	return d, nil
+}
+
+func (c databaseConfig) ready(ctx context.Context, server *etcdserver.Server) error {
+	if c.url == "" {
+		return nil
+	}
+	c.door.Database(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if etcdserver.IsPeerPath(r.URL.Path) {
+			server.PeerHandler().ServeHTTP(w, r)
+			return
+		}
+		server.ClientHandler().ServeHTTP(w, r)
+	}))
+	if err := server.Ready(ctx); err != nil {
+		return err
+	}
+	if c.place.Alone {
+		if err := (pool.Place{}).Write(c.paths.place); err != nil {
+			return err
+		}
+	}
+	if err := server.Advertise(ctx, c.url); err != nil {
+		c.log.Warn("the other hosts do not know this host's address yet", "url", c.url, "error", err)
+	}
+	return nil
+}
+
+// isDatabasePath tells what the door lets hosts alone through to.
+func isDatabasePath(path string) bool {
+	return etcdserver.IsPeerPath(path) || etcdserver.IsClientPath(path)
+}
+
+// AddKeeper implements pool.Keepers.
+func (d *database) AddKeeper(ctx context.Context, url string) (pool.Place, error) {
+	if d.cluster == nil {
+		return pool.Place{}, nil
+	}
+	all, err := d.cluster.Members(ctx)
+	if err != nil {
+		return pool.Place{}, err
+	}
+	known := slices.ContainsFunc(all, func(m etcdserver.Member) bool { return m.URL == url })
+	if !known && len(all) >= maxKeepers {
+		return pool.Place{Role: pool.Client, Keepers: keepers(all)}, nil
+	}
+	if _, err := d.cluster.AddLearner(ctx, url); err != nil {
+		return pool.Place{}, err
+	}
+	if all, err = d.cluster.Members(ctx); err != nil {
+		return pool.Place{}, err
+	}
+	return pool.Place{Role: pool.Member, Keepers: keepers(all)}, nil
+}
+
+// RemoveKeeper implements pool.Keepers.
+func (d *database) RemoveKeeper(ctx context.Context, url string) error {
+	if d.cluster == nil {
+		return nil
+	}
+	all, err := d.cluster.Members(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range all {
+		if m.URL == url {
+			return d.cluster.Remove(ctx, m.ID)
+		}
+	}
+	return nil
+}
+
+func keepers(members []etcdserver.Member) []pool.Keeper {
+	var all []pool.Keeper
+	for _, m := range members {
+		all = append(all, pool.Keeper{ID: m.ID.String(), URL: m.URL})
+	}
+	return all
+}
+
+// tend gives members that have caught up their vote, for as long as this host is the coordinator, until ctx ends.
+func (d *database) tend(ctx context.Context, coordinating func() bool, log *slog.Logger) {
+	if d.cluster == nil {
+		return
+	}
+	every(ctx, tendInterval, func() {
+		if !coordinating() {
+			return
+		}
+		all, err := d.cluster.Members(ctx)
+		for _, m := range all {
+			if err == nil && m.Learner && m.Name != "" {
+				if err = d.cluster.Promote(ctx, m.ID); err == nil {
+					log.Info("a host has a copy of the database now, and a vote", "url", m.URL)
+				}
+			}
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Warn("members of the database", "error", err)
+		}
+	})
+}
+
+// keepPlace keeps the file of a host that has no copy of the database true to where the copies are, until ctx ends.
+func (d *database) keepPlace(ctx context.Context, file string, place pool.Place, log *slog.Logger) {
+	if d.follow == nil {
+		return
+	}
+	every(ctx, followInterval, func() {
+		all, err := d.cluster.Members(ctx)
+		if err == nil && !slices.Equal(keepers(all), place.Keepers) {
+			place.Keepers = keepers(all)
+			err = errors.Join(d.follow(ctx), place.Write(file))
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Warn("where the database is", "error", err)
+		}
+	})
+}
+
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			do()
+		}
+	}
+}
+
+// hostURL is where other hosts reach an address.
+func hostURL(address string) string {
+	if address == "" {
+		return ""
+	}
+	return fmt.Sprintf("https://%s", pool.WithPort(address))
+}
