@@ -5,176 +5,186 @@ import "strconv"
 // The error codes, one constructor each; the parameters stand in wire order.
 // Sources: facts of XenAPI's error list, and what servers really send where the two differ.
 const (
-	CodeSessionAuthenticationFailed            = "SESSION_AUTHENTICATION_FAILED"
-	CodeSessionAuthorizationFailed             = "SESSION_AUTHORIZATION_FAILED"
-	CodeSessionInvalid                         = "SESSION_INVALID"
-	CodeSessionNotRegistered                   = "SESSION_NOT_REGISTERED"
-	CodeRBACPermissionDenied                   = "RBAC_PERMISSION_DENIED"
-	CodePermissionDenied                       = "PERMISSION_DENIED"
-	CodeMessageMethodUnknown                   = "MESSAGE_METHOD_UNKNOWN"
-	CodeMessageParameterCountMismatch          = "MESSAGE_PARAMETER_COUNT_MISMATCH"
-	CodeMessageDeprecated                      = "MESSAGE_DEPRECATED"
-	CodeMessageRemoved                         = "MESSAGE_REMOVED"
-	CodeNotImplemented                         = "NOT_IMPLEMENTED"
-	CodeHandleInvalid                          = "HANDLE_INVALID"
-	CodeUUIDInvalid                            = "UUID_INVALID"
-	CodeFieldTypeError                         = "FIELD_TYPE_ERROR"
-	CodeInvalidValue                           = "INVALID_VALUE"
-	CodeValueNotSupported                      = "VALUE_NOT_SUPPORTED"
-	CodeMapDuplicateKey                        = "MAP_DUPLICATE_KEY"
-	CodeDBUniquenessConstraintViolation        = "DB_UNIQUENESS_CONSTRAINT_VIOLATION"
-	CodeOperationNotAllowed                    = "OPERATION_NOT_ALLOWED"
-	CodeOtherOperationInProgress               = "OTHER_OPERATION_IN_PROGRESS"
-	CodeInternalError                          = "INTERNAL_ERROR"
-	CodeTooManyPendingTasks                    = "TOO_MANY_PENDING_TASKS"
-	CodeTooBusy                                = "TOO_BUSY"
-	CodeTaskCancelled                          = "TASK_CANCELLED"
-	CodeOutOfSpace                             = "OUT_OF_SPACE"
-	CodeClientError                            = "CLIENT_ERROR"
-	CodeInvalidPatch                           = "INVALID_PATCH"
-	CodeInvalidPatchWithLog                    = "INVALID_PATCH_WITH_LOG"
-	CodePatchAlreadyExists                     = "PATCH_ALREADY_EXISTS"
-	CodePatchAlreadyApplied                    = "PATCH_ALREADY_APPLIED"
-	CodePatchIsApplied                         = "PATCH_IS_APPLIED"
-	CodeCannotFindPatch                        = "CANNOT_FIND_PATCH"
-	CodeCannotFetchPatch                       = "CANNOT_FETCH_PATCH"
-	CodePatchApplyFailed                       = "PATCH_APPLY_FAILED"
-	CodePatchApplyFailedBackupFilesExist       = "PATCH_APPLY_FAILED_BACKUP_FILES_EXIST"
-	CodePatchPrecheckFailedUnknownError        = "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR"
-	CodePatchPrecheckFailedISOMounted          = "PATCH_PRECHECK_FAILED_ISO_MOUNTED"
-	CodePatchPrecheckFailedPrerequisiteMissing = "PATCH_PRECHECK_FAILED_PREREQUISITE_MISSING"
-	CodePatchPrecheckFailedWrongServerVersion  = "PATCH_PRECHECK_FAILED_WRONG_SERVER_VERSION"
-	CodePatchPrecheckFailedWrongServerBuild    = "PATCH_PRECHECK_FAILED_WRONG_SERVER_BUILD"
-	CodePatchPrecheckFailedVMRunning           = "PATCH_PRECHECK_FAILED_VM_RUNNING"
-	CodePatchPrecheckFailedOutOfSpace          = "PATCH_PRECHECK_FAILED_OUT_OF_SPACE"
-	CodeHostHasNoPatchSR                       = "HOST_HAS_NO_PATCH_SR"
-	CodeHostOffline                            = "HOST_OFFLINE"
-	CodeHostNotLive                            = "HOST_NOT_LIVE"
-	CodeHostDisabled                           = "HOST_DISABLED"
-	CodeHostIsSlave                            = "HOST_IS_SLAVE"
-	CodeHostStillBooting                       = "HOST_STILL_BOOTING"
-	CodeHostCannotSeeSR                        = "HOST_CANNOT_SEE_SR"
-	CodeCannotContactHost                      = "CANNOT_CONTACT_HOST"
-	CodeSRHasNoPBDs                            = "SR_HAS_NO_PBDS"
-	CodeSRHasPBD                               = "SR_HAS_PBD"
-	CodeSRNotEmpty                             = "SR_NOT_EMPTY"
-	CodeSRIndestructible                       = "SR_INDESTRUCTIBLE"
-	CodeSRUUIDExists                           = "SR_UUID_EXISTS"
-	CodeSRUnknownDriver                        = "SR_UNKNOWN_DRIVER"
-	CodeSRNotSharable                          = "SR_NOT_SHARABLE"
-	CodeSRHasMultiplePBDs                      = "SR_HAS_MULTIPLE_PBDS"
-	CodeSROperationNotSupported                = "SR_OPERATION_NOT_SUPPORTED"
-	CodeSRNotAttached                          = "SR_NOT_ATTACHED"
-	CodeSRFull                                 = "SR_FULL"
-	CodeSRDeviceInUse                          = "SR_DEVICE_IN_USE"
-	CodeSRBackendFailure                       = "SR_BACKEND_FAILURE"
-	CodeSRAttachFailed                         = "SR_ATTACH_FAILED"
-	CodeUnimplementedInSMBackend               = "UNIMPLEMENTED_IN_SM_BACKEND"
-	CodeDefaultSRNotFound                      = "DEFAULT_SR_NOT_FOUND"
-	CodePBDExists                              = "PBD_EXISTS"
-	CodeLocationNotUnique                      = "LOCATION_NOT_UNIQUE"
-	CodeVDIInUse                               = "VDI_IN_USE"
-	CodeVDINotManaged                          = "VDI_NOT_MANAGED"
-	CodeVDIReadonly                            = "VDI_READONLY"
-	CodeVDITooSmall                            = "VDI_TOO_SMALL"
-	CodeVDITooLarge                            = "VDI_TOO_LARGE"
-	CodeVDINotSparse                           = "VDI_NOT_SPARSE"
-	CodeVDIMissing                             = "VDI_MISSING"
-	CodeVDIIOError                             = "VDI_IO_ERROR"
-	CodeVDIIncompatibleType                    = "VDI_INCOMPATIBLE_TYPE"
-	CodeVDICopyFailed                          = "VDI_COPY_FAILED"
-	CodeEventsLost                             = "EVENTS_LOST"
-	CodeEventFromTokenParseFailure             = "EVENT_FROM_TOKEN_PARSE_FAILURE"
-	CodeRoleNotFound                           = "ROLE_NOT_FOUND"
-	CodeChangePasswordRejected                 = "CHANGE_PASSWORD_REJECTED"
-	CodeUserIsNotLocalSuperuser                = "USER_IS_NOT_LOCAL_SUPERUSER"
+	CodeSessionAuthenticationFailed               = "SESSION_AUTHENTICATION_FAILED"
+	CodeSessionAuthorizationFailed                = "SESSION_AUTHORIZATION_FAILED"
+	CodeSessionInvalid                            = "SESSION_INVALID"
+	CodeSessionNotRegistered                      = "SESSION_NOT_REGISTERED"
+	CodeRBACPermissionDenied                      = "RBAC_PERMISSION_DENIED"
+	CodePermissionDenied                          = "PERMISSION_DENIED"
+	CodeMessageMethodUnknown                      = "MESSAGE_METHOD_UNKNOWN"
+	CodeMessageParameterCountMismatch             = "MESSAGE_PARAMETER_COUNT_MISMATCH"
+	CodeMessageDeprecated                         = "MESSAGE_DEPRECATED"
+	CodeMessageRemoved                            = "MESSAGE_REMOVED"
+	CodeNotImplemented                            = "NOT_IMPLEMENTED"
+	CodeHandleInvalid                             = "HANDLE_INVALID"
+	CodeUUIDInvalid                               = "UUID_INVALID"
+	CodeFieldTypeError                            = "FIELD_TYPE_ERROR"
+	CodeInvalidValue                              = "INVALID_VALUE"
+	CodeValueNotSupported                         = "VALUE_NOT_SUPPORTED"
+	CodeMapDuplicateKey                           = "MAP_DUPLICATE_KEY"
+	CodeDBUniquenessConstraintViolation           = "DB_UNIQUENESS_CONSTRAINT_VIOLATION"
+	CodeOperationNotAllowed                       = "OPERATION_NOT_ALLOWED"
+	CodeOtherOperationInProgress                  = "OTHER_OPERATION_IN_PROGRESS"
+	CodeInternalError                             = "INTERNAL_ERROR"
+	CodeTooManyPendingTasks                       = "TOO_MANY_PENDING_TASKS"
+	CodeTooBusy                                   = "TOO_BUSY"
+	CodeTaskCancelled                             = "TASK_CANCELLED"
+	CodeOutOfSpace                                = "OUT_OF_SPACE"
+	CodeClientError                               = "CLIENT_ERROR"
+	CodeInvalidPatch                              = "INVALID_PATCH"
+	CodeInvalidPatchWithLog                       = "INVALID_PATCH_WITH_LOG"
+	CodePatchAlreadyExists                        = "PATCH_ALREADY_EXISTS"
+	CodePatchAlreadyApplied                       = "PATCH_ALREADY_APPLIED"
+	CodePatchIsApplied                            = "PATCH_IS_APPLIED"
+	CodeCannotFindPatch                           = "CANNOT_FIND_PATCH"
+	CodeCannotFetchPatch                          = "CANNOT_FETCH_PATCH"
+	CodePatchApplyFailed                          = "PATCH_APPLY_FAILED"
+	CodePatchApplyFailedBackupFilesExist          = "PATCH_APPLY_FAILED_BACKUP_FILES_EXIST"
+	CodePatchPrecheckFailedUnknownError           = "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR"
+	CodePatchPrecheckFailedISOMounted             = "PATCH_PRECHECK_FAILED_ISO_MOUNTED"
+	CodePatchPrecheckFailedPrerequisiteMissing    = "PATCH_PRECHECK_FAILED_PREREQUISITE_MISSING"
+	CodePatchPrecheckFailedWrongServerVersion     = "PATCH_PRECHECK_FAILED_WRONG_SERVER_VERSION"
+	CodePatchPrecheckFailedWrongServerBuild       = "PATCH_PRECHECK_FAILED_WRONG_SERVER_BUILD"
+	CodePatchPrecheckFailedVMRunning              = "PATCH_PRECHECK_FAILED_VM_RUNNING"
+	CodePatchPrecheckFailedOutOfSpace             = "PATCH_PRECHECK_FAILED_OUT_OF_SPACE"
+	CodeHostHasNoPatchSR                          = "HOST_HAS_NO_PATCH_SR"
+	CodeHostOffline                               = "HOST_OFFLINE"
+	CodeHostNotLive                               = "HOST_NOT_LIVE"
+	CodeHostIsLive                                = "HOST_IS_LIVE"
+	CodeHostCannotDestroySelf                     = "HOST_CANNOT_DESTROY_SELF"
+	CodePoolHostsNotHomogeneous                   = "POOL_HOSTS_NOT_HOMOGENEOUS"
+	CodePoolJoiningHostMustHaveSameProductVersion = "POOL_JOINING_HOST_MUST_HAVE_SAME_PRODUCT_VERSION"
+	CodePoolJoiningHostCannotContainSharedSRs     = "POOL_JOINING_HOST_CANNOT_CONTAIN_SHARED_SRS"
+	CodeHostDisabled                              = "HOST_DISABLED"
+	CodeHostIsSlave                               = "HOST_IS_SLAVE"
+	CodeHostStillBooting                          = "HOST_STILL_BOOTING"
+	CodeHostCannotSeeSR                           = "HOST_CANNOT_SEE_SR"
+	CodeCannotContactHost                         = "CANNOT_CONTACT_HOST"
+	CodeSRHasNoPBDs                               = "SR_HAS_NO_PBDS"
+	CodeSRHasPBD                                  = "SR_HAS_PBD"
+	CodeSRNotEmpty                                = "SR_NOT_EMPTY"
+	CodeSRIndestructible                          = "SR_INDESTRUCTIBLE"
+	CodeSRUUIDExists                              = "SR_UUID_EXISTS"
+	CodeSRUnknownDriver                           = "SR_UNKNOWN_DRIVER"
+	CodeSRNotSharable                             = "SR_NOT_SHARABLE"
+	CodeSRHasMultiplePBDs                         = "SR_HAS_MULTIPLE_PBDS"
+	CodeSROperationNotSupported                   = "SR_OPERATION_NOT_SUPPORTED"
+	CodeSRNotAttached                             = "SR_NOT_ATTACHED"
+	CodeSRFull                                    = "SR_FULL"
+	CodeSRDeviceInUse                             = "SR_DEVICE_IN_USE"
+	CodeSRBackendFailure                          = "SR_BACKEND_FAILURE"
+	CodeSRAttachFailed                            = "SR_ATTACH_FAILED"
+	CodeUnimplementedInSMBackend                  = "UNIMPLEMENTED_IN_SM_BACKEND"
+	CodeDefaultSRNotFound                         = "DEFAULT_SR_NOT_FOUND"
+	CodePBDExists                                 = "PBD_EXISTS"
+	CodeLocationNotUnique                         = "LOCATION_NOT_UNIQUE"
+	CodeVDIInUse                                  = "VDI_IN_USE"
+	CodeVDINotManaged                             = "VDI_NOT_MANAGED"
+	CodeVDIReadonly                               = "VDI_READONLY"
+	CodeVDITooSmall                               = "VDI_TOO_SMALL"
+	CodeVDITooLarge                               = "VDI_TOO_LARGE"
+	CodeVDINotSparse                              = "VDI_NOT_SPARSE"
+	CodeVDIMissing                                = "VDI_MISSING"
+	CodeVDIIOError                                = "VDI_IO_ERROR"
+	CodeVDIIncompatibleType                       = "VDI_INCOMPATIBLE_TYPE"
+	CodeVDICopyFailed                             = "VDI_COPY_FAILED"
+	CodeEventsLost                                = "EVENTS_LOST"
+	CodeEventFromTokenParseFailure                = "EVENT_FROM_TOKEN_PARSE_FAILURE"
+	CodeRoleNotFound                              = "ROLE_NOT_FOUND"
+	CodeChangePasswordRejected                    = "CHANGE_PASSWORD_REJECTED"
+	CodeUserIsNotLocalSuperuser                   = "USER_IS_NOT_LOCAL_SUPERUSER"
 )
 
 // sentences explains each code to a person.
 var sentences = map[string]string{
-	CodeSessionAuthenticationFailed:            "The user name or password was wrong.",
-	CodeSessionAuthorizationFailed:             "The user is known but may not log in.",
-	CodeSessionInvalid:                         "The session does not exist, was logged out or has expired.",
-	CodeSessionNotRegistered:                   "The session has not registered for events.",
-	CodeRBACPermissionDenied:                   "The session's role does not allow this call.",
-	CodePermissionDenied:                       "The caller may not do this.",
-	CodeMessageMethodUnknown:                   "There is no such message.",
-	CodeMessageParameterCountMismatch:          "The message takes another number of parameters.",
-	CodeMessageDeprecated:                      "The message is deprecated and does nothing any more.",
-	CodeMessageRemoved:                         "The message was removed from the API.",
-	CodeNotImplemented:                         "A pool without virtual machines cannot do this.",
-	CodeHandleInvalid:                          "There is no object with this reference.",
-	CodeUUIDInvalid:                            "There is no object with this UUID.",
-	CodeFieldTypeError:                         "The value has the wrong type for this field.",
-	CodeInvalidValue:                           "The value is not valid for this field.",
-	CodeValueNotSupported:                      "The value is valid but not supported here.",
-	CodeMapDuplicateKey:                        "The map already has this key.",
-	CodeDBUniquenessConstraintViolation:        "Another row already has this value.",
-	CodeOperationNotAllowed:                    "The operation is not allowed in the object's present state.",
-	CodeOtherOperationInProgress:               "Another operation on the object is running.",
-	CodeInternalError:                          "Something that should not happen did; the log has the details under the id in the message.",
-	CodeTooManyPendingTasks:                    "Too many tasks are pending.",
-	CodeTooBusy:                                "The server is too busy to take the call.",
-	CodeTaskCancelled:                          "The task was cancelled.",
-	CodeOutOfSpace:                             "There is not enough free space at the location.",
-	CodeClientError:                            "The client reported that its side of a transfer failed.",
-	CodeInvalidPatch:                           "The file is not a patch: its signature or its information is not valid.",
-	CodeInvalidPatchWithLog:                    "The patch's program answered with something that is not understood.",
-	CodePatchAlreadyExists:                     "Another patch with this UUID exists.",
-	CodePatchAlreadyApplied:                    "The patch is already applied on this host.",
-	CodePatchIsApplied:                         "The patch is applied on a host.",
-	CodeCannotFindPatch:                        "The patch's content is gone: neither its VDI nor its file exists.",
-	CodeCannotFetchPatch:                       "The patch could not be fetched from the coordinator.",
-	CodePatchApplyFailed:                       "The patch's program failed while it was applied.",
-	CodePatchApplyFailedBackupFilesExist:       "Backup files of an earlier attempt stand in the way of the patch.",
-	CodePatchPrecheckFailedUnknownError:        "The patch's precheck failed.",
-	CodePatchPrecheckFailedISOMounted:          "The patch's precheck found a mounted ISO.",
-	CodePatchPrecheckFailedPrerequisiteMissing: "Patches that this one needs are not applied.",
-	CodePatchPrecheckFailedWrongServerVersion:  "The patch is for another server version.",
-	CodePatchPrecheckFailedWrongServerBuild:    "The patch is for another server build.",
-	CodePatchPrecheckFailedVMRunning:           "Virtual machines still run on the host.",
-	CodePatchPrecheckFailedOutOfSpace:          "The host has too little free space for the patch.",
-	CodeHostHasNoPatchSR:                       "No SR of the host can take the patch; what follows the host says of each SR why.",
-	CodeHostOffline:                            "The host is not running.",
-	CodeHostNotLive:                            "The host does not answer.",
-	CodeHostDisabled:                           "The host is disabled.",
-	CodeHostIsSlave:                            "The host is not the pool's coordinator.",
-	CodeHostStillBooting:                       "The host is still starting.",
-	CodeHostCannotSeeSR:                        "The host has no attached PBD of the SR.",
-	CodeCannotContactHost:                      "The host cannot be reached.",
-	CodeSRHasNoPBDs:                            "The SR is not plugged on this host.",
-	CodeSRHasPBD:                               "The SR still has a plugged PBD.",
-	CodeSRNotEmpty:                             "The SR still holds VDIs.",
-	CodeSRIndestructible:                       "The SR is marked as indestructible.",
-	CodeSRUUIDExists:                           "An SR with this UUID exists.",
-	CodeSRUnknownDriver:                        "There is no SR driver of this type.",
-	CodeSRNotSharable:                          "The SR is not shared and is attached on another host.",
-	CodeSRHasMultiplePBDs:                      "The SR has more than one PBD.",
-	CodeSROperationNotSupported:                "The SR's driver cannot do this.",
-	CodeSRNotAttached:                          "The SR is not attached.",
-	CodeSRFull:                                 "The SR has too little free space: the bytes that were needed and the bytes that there were.",
-	CodeSRDeviceInUse:                          "The SR's device is in use.",
-	CodeSRBackendFailure:                       "The SR's driver failed.",
-	CodeSRAttachFailed:                         "The SR could not be attached.",
-	CodeUnimplementedInSMBackend:               "The SR's driver does not implement this.",
-	CodeDefaultSRNotFound:                      "The pool's default SR does not exist.",
-	CodePBDExists:                              "The host already has a PBD of the SR.",
-	CodeLocationNotUnique:                      "The SR already has a VDI at this location.",
-	CodeVDIInUse:                               "The VDI is in use.",
-	CodeVDINotManaged:                          "The VDI is not managed by the SR's driver.",
-	CodeVDIReadonly:                            "The VDI is read-only.",
-	CodeVDITooSmall:                            "The VDI is smaller than the bytes it must take.",
-	CodeVDITooLarge:                            "The VDI is larger than the bytes allowed.",
-	CodeVDINotSparse:                           "The destination must be written in full.",
-	CodeVDIMissing:                             "The VDI's bytes are not on its SR.",
-	CodeVDIIOError:                             "Reading or writing the VDI failed.",
-	CodeVDIIncompatibleType:                    "The VDI's type does not allow this.",
-	CodeVDICopyFailed:                          "The VDI could not be copied.",
-	CodeEventsLost:                             "Events were lost; fetch everything anew.",
-	CodeEventFromTokenParseFailure:             "The token is not one that event.from gave.",
-	CodeRoleNotFound:                           "There is no such role.",
-	CodeChangePasswordRejected:                 "The new password was not taken.",
-	CodeUserIsNotLocalSuperuser:                "Only the local superuser may do this.",
+	CodeSessionAuthenticationFailed:               "The user name or password was wrong.",
+	CodeSessionAuthorizationFailed:                "The user is known but may not log in.",
+	CodeSessionInvalid:                            "The session does not exist, was logged out or has expired.",
+	CodeSessionNotRegistered:                      "The session has not registered for events.",
+	CodeRBACPermissionDenied:                      "The session's role does not allow this call.",
+	CodePermissionDenied:                          "The caller may not do this.",
+	CodeMessageMethodUnknown:                      "There is no such message.",
+	CodeMessageParameterCountMismatch:             "The message takes another number of parameters.",
+	CodeMessageDeprecated:                         "The message is deprecated and does nothing any more.",
+	CodeMessageRemoved:                            "The message was removed from the API.",
+	CodeNotImplemented:                            "A pool without virtual machines cannot do this.",
+	CodeHandleInvalid:                             "There is no object with this reference.",
+	CodeUUIDInvalid:                               "There is no object with this UUID.",
+	CodeFieldTypeError:                            "The value has the wrong type for this field.",
+	CodeInvalidValue:                              "The value is not valid for this field.",
+	CodeValueNotSupported:                         "The value is valid but not supported here.",
+	CodeMapDuplicateKey:                           "The map already has this key.",
+	CodeDBUniquenessConstraintViolation:           "Another row already has this value.",
+	CodeOperationNotAllowed:                       "The operation is not allowed in the object's present state.",
+	CodeOtherOperationInProgress:                  "Another operation on the object is running.",
+	CodeInternalError:                             "Something that should not happen did; the log has the details under the id in the message.",
+	CodeTooManyPendingTasks:                       "Too many tasks are pending.",
+	CodeTooBusy:                                   "The server is too busy to take the call.",
+	CodeTaskCancelled:                             "The task was cancelled.",
+	CodeOutOfSpace:                                "There is not enough free space at the location.",
+	CodeClientError:                               "The client reported that its side of a transfer failed.",
+	CodeInvalidPatch:                              "The file is not a patch: its signature or its information is not valid.",
+	CodeInvalidPatchWithLog:                       "The patch's program answered with something that is not understood.",
+	CodePatchAlreadyExists:                        "Another patch with this UUID exists.",
+	CodePatchAlreadyApplied:                       "The patch is already applied on this host.",
+	CodePatchIsApplied:                            "The patch is applied on a host.",
+	CodeCannotFindPatch:                           "The patch's content is gone: neither its VDI nor its file exists.",
+	CodeCannotFetchPatch:                          "The patch could not be fetched from the coordinator.",
+	CodePatchApplyFailed:                          "The patch's program failed while it was applied.",
+	CodePatchApplyFailedBackupFilesExist:          "Backup files of an earlier attempt stand in the way of the patch.",
+	CodePatchPrecheckFailedUnknownError:           "The patch's precheck failed.",
+	CodePatchPrecheckFailedISOMounted:             "The patch's precheck found a mounted ISO.",
+	CodePatchPrecheckFailedPrerequisiteMissing:    "Patches that this one needs are not applied.",
+	CodePatchPrecheckFailedWrongServerVersion:     "The patch is for another server version.",
+	CodePatchPrecheckFailedWrongServerBuild:       "The patch is for another server build.",
+	CodePatchPrecheckFailedVMRunning:              "Virtual machines still run on the host.",
+	CodePatchPrecheckFailedOutOfSpace:             "The host has too little free space for the patch.",
+	CodeHostHasNoPatchSR:                          "No SR of the host can take the patch; what follows the host says of each SR why.",
+	CodeHostOffline:                               "The host is not running.",
+	CodeHostNotLive:                               "The host does not answer.",
+	CodeHostIsLive:                                "The host is running.",
+	CodeHostCannotDestroySelf:                     "A host cannot destroy itself.",
+	CodePoolHostsNotHomogeneous:                   "The host has other patches applied than the pool.",
+	CodePoolJoiningHostMustHaveSameProductVersion: "The host runs another version than the pool.",
+	CodePoolJoiningHostCannotContainSharedSRs:     "The host has a shared SR plugged, which is another pool's too.",
+	CodeHostDisabled:                              "The host is disabled.",
+	CodeHostIsSlave:                               "The host is not the pool's coordinator.",
+	CodeHostStillBooting:                          "The host is still starting.",
+	CodeHostCannotSeeSR:                           "The host has no attached PBD of the SR.",
+	CodeCannotContactHost:                         "The host cannot be reached.",
+	CodeSRHasNoPBDs:                               "The SR is not plugged on this host.",
+	CodeSRHasPBD:                                  "The SR still has a plugged PBD.",
+	CodeSRNotEmpty:                                "The SR still holds VDIs.",
+	CodeSRIndestructible:                          "The SR is marked as indestructible.",
+	CodeSRUUIDExists:                              "An SR with this UUID exists.",
+	CodeSRUnknownDriver:                           "There is no SR driver of this type.",
+	CodeSRNotSharable:                             "The SR is not shared and is attached on another host.",
+	CodeSRHasMultiplePBDs:                         "The SR has more than one PBD.",
+	CodeSROperationNotSupported:                   "The SR's driver cannot do this.",
+	CodeSRNotAttached:                             "The SR is not attached.",
+	CodeSRFull:                                    "The SR has too little free space: the bytes that were needed and the bytes that there were.",
+	CodeSRDeviceInUse:                             "The SR's device is in use.",
+	CodeSRBackendFailure:                          "The SR's driver failed.",
+	CodeSRAttachFailed:                            "The SR could not be attached.",
+	CodeUnimplementedInSMBackend:                  "The SR's driver does not implement this.",
+	CodeDefaultSRNotFound:                         "The pool's default SR does not exist.",
+	CodePBDExists:                                 "The host already has a PBD of the SR.",
+	CodeLocationNotUnique:                         "The SR already has a VDI at this location.",
+	CodeVDIInUse:                                  "The VDI is in use.",
+	CodeVDINotManaged:                             "The VDI is not managed by the SR's driver.",
+	CodeVDIReadonly:                               "The VDI is read-only.",
+	CodeVDITooSmall:                               "The VDI is smaller than the bytes it must take.",
+	CodeVDITooLarge:                               "The VDI is larger than the bytes allowed.",
+	CodeVDINotSparse:                              "The destination must be written in full.",
+	CodeVDIMissing:                                "The VDI's bytes are not on its SR.",
+	CodeVDIIOError:                                "Reading or writing the VDI failed.",
+	CodeVDIIncompatibleType:                       "The VDI's type does not allow this.",
+	CodeVDICopyFailed:                             "The VDI could not be copied.",
+	CodeEventsLost:                                "Events were lost; fetch everything anew.",
+	CodeEventFromTokenParseFailure:                "The token is not one that event.from gave.",
+	CodeRoleNotFound:                              "There is no such role.",
+	CodeChangePasswordRejected:                    "The new password was not taken.",
+	CodeUserIsNotLocalSuperuser:                   "Only the local superuser may do this.",
 }
 
 // ErrSessionAuthenticationFailed makes SESSION_AUTHENTICATION_FAILED: the user name or password was wrong.
@@ -395,6 +405,33 @@ func ErrHostHasNoPatchSR(host Ref[Host], refusals ...string) *Error {
 // ErrHostOffline makes HOST_OFFLINE: the host is not running.
 func ErrHostOffline(host Ref[Host]) *Error {
 	return NewError(CodeHostOffline, host.String())
+}
+
+// ErrHostIsLive makes HOST_IS_LIVE: the host is running.
+func ErrHostIsLive(host Ref[Host]) *Error {
+	return NewError(CodeHostIsLive, host.String())
+}
+
+// ErrHostCannotDestroySelf makes HOST_CANNOT_DESTROY_SELF: a host cannot destroy itself.
+func ErrHostCannotDestroySelf(host Ref[Host]) *Error {
+	return NewError(CodeHostCannotDestroySelf, host.String())
+}
+
+// ErrPoolHostsNotHomogeneous makes POOL_HOSTS_NOT_HOMOGENEOUS: the host has other patches applied than the pool; which, says
+// the reason.
+func ErrPoolHostsNotHomogeneous(reason string) *Error {
+	return NewError(CodePoolHostsNotHomogeneous, reason)
+}
+
+// ErrPoolJoiningHostMustHaveSameProductVersion makes POOL_JOINING_HOST_MUST_HAVE_SAME_PRODUCT_VERSION: the host runs another
+// version than the pool.
+func ErrPoolJoiningHostMustHaveSameProductVersion() *Error {
+	return NewError(CodePoolJoiningHostMustHaveSameProductVersion)
+}
+
+// ErrPoolJoiningHostCannotContainSharedSRs makes POOL_JOINING_HOST_CANNOT_CONTAIN_SHARED_SRS: the host has a shared SR plugged.
+func ErrPoolJoiningHostCannotContainSharedSRs() *Error {
+	return NewError(CodePoolJoiningHostCannotContainSharedSRs)
 }
 
 // ErrHostNotLive makes HOST_NOT_LIVE: the host does not answer.

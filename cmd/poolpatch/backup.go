@@ -14,6 +14,7 @@ import (
 	"poolpatch/internal/db/etcdkv"
 	"poolpatch/internal/durable"
 	"poolpatch/internal/etcdserver"
+	"poolpatch/internal/pool"
 )
 
 func (c *cli) poolBackup() *cobra.Command {
@@ -37,7 +38,6 @@ Any host can do it, whose daemon is asked over its unix socket; "pool restore" r
 			})
 		},
 	}
-	c.rootFlag(cmd.Flags())
 	return cmd
 }
 
@@ -72,7 +72,6 @@ Nothing is left of a restoration that fails.`,
 			return nil
 		},
 	}
-	c.rootFlag(cmd.Flags())
 	return cmd
 }
 
@@ -107,6 +106,12 @@ func fill(ctx context.Context, dir string, backup io.Reader) (keys int, err erro
 	return keys, errors.Join(err, server.Close())
 }
 
-func (c *cli) poolCommand() *cobra.Command {
-	return group("pool", "The pool itself", "The pool itself.", c.poolBackup(), c.poolRestore())
+// recoverAlone has the next start make this host's copy of the database the only one.
+func recoverAlone(p paths) error {
+	place, err := pool.ReadPlace(p.place)
+	if err != nil {
+		return err
+	}
+	place.Alone = true
+	return place.Write(p.place)
 }

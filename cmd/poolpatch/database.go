@@ -20,8 +20,10 @@ import (
 const (
 	// connectPause lies between two attempts to reach the database's members.
 	connectPause = 2 * time.Second
+	// votePause is the same for a member without a vote.
+	votePause = 200 * time.Millisecond
 	// tendInterval lies between two looks at who has a copy of the database.
-	tendInterval = 2 * time.Second
+	tendInterval = time.Second
 	// followInterval is the same for a host that has none.
 	followInterval = 30 * time.Second
 	// maxKeepers is how many hosts have a copy of the database: of three, any one may be lost.
@@ -139,6 +141,9 @@ func (c databaseConfig) ready(ctx context.Context, server *etcdserver.Server) er
 	if err := server.Ready(ctx); err != nil {
 		return err
 	}
+	if err := c.awaitVote(ctx, server); err != nil {
+		return err
+	}
 	if c.place.Alone {
 		if err := (pool.Place{}).Write(c.paths.place); err != nil {
 			return err
@@ -148,6 +153,38 @@ func (c databaseConfig) ready(ctx context.Context, server *etcdserver.Server) er
 		c.log.Warn("the other hosts do not know this host's address yet", "url", c.url, "error", err)
 	}
 	return nil
+}
+
+// awaitVote waits until this member has its vote, which the coordinator gives it when it has caught up: before that, the
+// pool is no safer for it.
+func (c databaseConfig) awaitVote(ctx context.Context, server *etcdserver.Server) error {
+	for waited := false; ; waited = true {
+		all, err := server.Members(ctx)
+		if err == nil && !slices.ContainsFunc(all, func(m etcdserver.Member) bool { return m.ID == server.Self() && m.Learner }) {
+			return nil
+		}
+		if !waited {
+			c.log.Info("waiting until this host's copy of the database has caught up", "error", err)
+		}
+		select {
+		case <-time.After(votePause):
+		case <-server.Failed():
+			return server.Err()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// role says for people how this host has the database.
+func (d *database) role() string {
+	switch {
+	case d.cluster == nil:
+		return "external"
+	case d.server == nil:
+		return "client"
+	}
+	return "member"
 }
 
 // isDatabasePath tells what the door lets hosts alone through to.

@@ -127,7 +127,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 	}
 
 	d, err := assemble(ctx, config, p, uuid, keys, roster, door, log)
-	if errors.Is(err, etcdserver.ErrRemoved) {
+	if errors.Is(err, etcdserver.ErrRemoved) || errors.Is(err, pool.ErrEjected) {
 		log.Warn("this host was ejected from its pool; it begins one of its own")
 		return errors.Join(p.files().Move(pool.Place{}, pool.Credential{}), errMoved)
 	}
@@ -135,6 +135,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		return err
 	}
 	defer d.close()
+	defer d.stay(ctx)()
 	if err := d.recover(ctx); err != nil {
 		return err
 	}

@@ -75,6 +75,7 @@ type host struct {
 	db       *db.DB
 	auth     *auth.Service
 	tasks    *task.Service
+	cluster  *pool.Cluster
 	storage  *storage.Service
 	patches  *patch.Service
 	server   *httpd.Server
@@ -106,8 +107,12 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	if err != nil {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
-	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID()}
-	if h.member, err = pool.Enter(ctx, h.db, h.identity); err != nil {
+	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID(), Database: h.database.role()}
+	entry := pool.Admitted
+	if len(config.EtcdEndpoints) > 0 {
+		entry = pool.Open
+	}
+	if h.member, err = pool.Enter(ctx, h.db, h.identity, entry); err != nil {
 		return nil, err
 	}
 	roster.Read(h.db)
@@ -129,7 +134,10 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Others:       others,
 		Fetch:        others.FetchPatch,
 	})
-	table := api.New(api.Services{DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me, Others: others}, log)
+	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
+	table := api.New(api.Services{
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me, Others: others, Cluster: h.cluster,
+	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
 		Metrics: metrics.Handler(h.db, version()), Host: me, Others: others, Peer: h.keys.Peer,
@@ -184,21 +192,24 @@ func (h *host) firstStart(ctx context.Context, config serveConfig, p paths) erro
 	if err := h.auth.EnsureRoot(ctx, password); err != nil {
 		return err
 	}
-	if !h.member.New {
-		return nil
-	}
 	_, err = h.tasks.Do(ctx, task.Spec{Label: "first start"}, func(ctx context.Context, t *task.Task) (any, error) {
+		if !h.member.New {
+			return "", h.storage.ScanNew(ctx, t)
+		}
 		rec := xenapi.New[xenapi.SR]()
 		rec.NameLabel, rec.NameDescription, rec.Type = "Local storage", "Made at the first start, in "+p.localSR, "file"
 		rec.ContentType = "user"
-		sr, err := h.storage.CreateSR(ctx, t, storage.NewSR{Record: rec, Host: h.member.Host, DeviceConfig: map[string]string{"location": p.localSR}})
+		sr, err := h.storage.FindSR(ctx, t, storage.NewSR{Record: rec, Host: h.member.Host, DeviceConfig: map[string]string{"location": p.localSR}})
+		if err == nil {
+			err = h.storage.ScanNew(ctx, t)
+		}
 		if err != nil || !h.member.Fresh {
 			return "", err
 		}
 		return "", pool.SetDefaultSR(ctx, h.db, h.member.Pool, sr)
 	})
 	if err != nil {
-		return fmt.Errorf("make the local SR: %w", err)
+		return fmt.Errorf("local storage: %w", err)
 	}
 	return nil
 }
@@ -224,12 +235,20 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { h.database.tend(ctx, h.coordinating, h.log); return nil })
 	group.Go(func() error { h.database.keepPlace(ctx, h.paths.place, h.place, h.log); return nil })
-	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Stay, pool.Coordinate, pool.FollowHosts} {
+	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost} {
 		group.Go(func() error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
 		})
 	}
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error {
+			if err := pool.Evicted(ctx, h.db, h.member.Host); err != nil {
+				return err
+			}
+			return h.evicted(ctx)
+		})
+	})
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { h.collect(ctx); return nil })
@@ -276,10 +295,27 @@ func (h *host) watchDatabase(ctx context.Context) error {
 	case <-server.Failed():
 	}
 	if errors.Is(server.Err(), etcdserver.ErrRemoved) {
-		h.log.Warn("this host was ejected from its pool; it begins one of its own")
-		return h.Move(ctx, pool.Place{}, pool.Credential{})
+		return h.evicted(ctx)
 	}
 	return fmt.Errorf("the database stopped: %w", server.Err())
+}
+
+// evicted has this host begin a pool of its own. On an etcd of the administrator's that is the administrator's to do.
+func (h *host) evicted(ctx context.Context) error {
+	if h.database.cluster == nil {
+		return fmt.Errorf("%w, and will be of it again when it is started with the same --etcd-endpoints", pool.ErrEjected)
+	}
+	h.log.Warn("this host was ejected from its pool; it begins one of its own")
+	return h.Move(ctx, pool.Place{}, pool.Credential{})
+}
+
+// stay shows the pool that this host lives, until the function that it gives is called: from before the host settles
+// what its last life has left, so that nobody else does, until its last task has ended.
+func (h *host) stay(ctx context.Context) (leave func()) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var staying sync.WaitGroup
+	staying.Go(func() { _ = pool.Stay(ctx, h.db, h.member.Host, h.log) })
+	return func() { cancel(); staying.Wait() }
 }
 
 func (h *host) collect(ctx context.Context) {

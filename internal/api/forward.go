@@ -24,6 +24,10 @@ var places = map[string]place{
 	"pool_patch.destroy":        atCoordinator,
 	"pool_patch.pool_apply":     atCoordinator,
 
+	"pool.eject":   atCoordinator,
+	"pool.level":   atCoordinator,
+	"host.destroy": atCoordinator,
+
 	"PBD.plug":   atPBD,
 	"PBD.unplug": atPBD,
 

@@ -6,6 +6,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/patch"
+	"poolpatch/internal/pool"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -21,6 +22,8 @@ type Services struct {
 	Host    xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
+	// Cluster is who is in the pool; nil where that never changes.
+	Cluster *pool.Cluster
 }
 
 // Others sends a message to another host for a session; [pool.Hosts] does.
@@ -53,7 +56,14 @@ func (a *API) handlers() map[string]any {
 		"host.enable":               a.hostEnable,
 		"host.disable":              a.hostDisable,
 
+		"host.destroy":              a.hostDestroy,
 		"pool.designate_new_master": a.poolDesignate,
+		"pool.join":                 a.poolJoin,
+		"pool.join_force":           a.poolJoinForce,
+		"pool.admit":                a.poolAdmit,
+		"pool.eject":                a.poolEject,
+		"pool.create_join_token":    a.poolCreateJoinToken,
+		"pool.level":                a.poolLevel,
 
 		"SR.create":               a.srCreate,
 		"SR.introduce":            a.srIntroduce,

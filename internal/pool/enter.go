@@ -19,7 +19,18 @@ type Identity struct {
 	Version  string // of poolpatch
 	Kernel   string
 	BootID   string // of the kernel that runs now
+	Database string // member, client or external: how this host has the database
 }
+
+// Entry says who may enter.
+type Entry bool
+
+const (
+	// Admitted: a host has its row from when it was admitted, or else makes the pool.
+	Admitted Entry = false
+	// Open: whoever reaches the database is of the pool.
+	Open Entry = true
+)
 
 // Membership is a daemon's place in its pool.
 type Membership struct {
@@ -29,8 +40,8 @@ type Membership struct {
 	Fresh, New bool
 }
 
-// Enter brings this host's rows up to date, and makes the pool when the database has none.
-func Enter(ctx context.Context, d *db.DB, id Identity) (Membership, error) {
+// Enter brings this host's rows up to date, and makes the pool when the database has none. Errors: ErrEjected.
+func Enter(ctx context.Context, d *db.DB, id Identity, entry Entry) (Membership, error) {
 	var m Membership
 	err := d.Update(ctx, func(tx *db.Tx) (err error) {
 		m = Membership{}
@@ -39,6 +50,9 @@ func Enter(ctx context.Context, d *db.DB, id Identity) (Membership, error) {
 		}
 		_, missing := db.ByUUID[xenapi.Host](tx, id.HostUUID)
 		m.New = missing != nil
+		if _, _, there := thePool(tx); there && m.New && entry == Admitted {
+			return ErrEjected
+		}
 		if m.Host, err = writeHost(tx, id); err != nil {
 			return err
 		}
@@ -70,6 +84,7 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 		"product_brand": "poolpatch", "product_version": id.Version, "poolpatch": id.Version, "linux": id.Kernel,
 		"xapi": fmt.Sprintf("%d.%d", apiMajor, apiMinor),
 	}
+	rec.OtherConfig["poolpatch:database"] = id.Database
 	rec.OtherConfig["agent_start_time"] = fmt.Sprintf("%d.", time.Now().Unix())
 	settleGuidance(&rec, id.BootID)
 	if rec.Metrics, err = writeMetrics(tx, rec.Metrics); err != nil {

@@ -37,7 +37,7 @@ func open(t testing.TB, store db.Store, writer string) *db.DB {
 
 func enter(t testing.TB, d *db.DB, id pool.Identity) pool.Membership {
 	t.Helper()
-	m, err := pool.Enter(t.Context(), d, id)
+	m, err := pool.Enter(t.Context(), d, id, pool.Open)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestHostsThatEnterTogetherMakeOnePool(t *testing.T) {
 	members, errs := make([]pool.Membership, 2), make([]error, 2)
 	var group sync.WaitGroup
 	for i, id := range []pool.Identity{one, two} {
-		group.Go(func() { members[i], errs[i] = pool.Enter(t.Context(), dbs[i], id) })
+		group.Go(func() { members[i], errs[i] = pool.Enter(t.Context(), dbs[i], id, pool.Open) })
 	}
 	group.Wait()
 	if err := errors.Join(errs...); err != nil {
@@ -271,7 +271,7 @@ func TestADatabaseThatFailsIsSaid(t *testing.T) {
 			}
 			return memkv.None
 		})
-		_, err := pool.Enter(t.Context(), open(t, memkv.New(fails), "one"), one)
+		_, err := pool.Enter(t.Context(), open(t, memkv.New(fails), "one"), one, pool.Open)
 		if !errors.Is(err, memkv.ErrInjected) || !strings.HasPrefix(err.Error(), "enter the pool: ") {
 			t.Errorf("error %v", err)
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
 
@@ -39,7 +40,9 @@ func presenceOf(host xenapi.Ref[xenapi.Host]) xenapi.Ref[presence] {
 }
 
 // Tables are what the package keeps in the database besides XenAPI's classes.
-func Tables() []db.Table { return []db.Table{db.TableOf[presence](), db.TableOf[trust]()} }
+func Tables() []db.Table {
+	return []db.Table{db.TableOf[presence](), db.TableOf[trust](), db.TableOf[joinToken]()}
+}
 
 // Alive reports whether a host's daemon lives. A transaction that has asked conflicts with a change of the answer.
 func Alive(tx *db.Tx, host xenapi.Ref[xenapi.Host]) bool {
@@ -196,6 +199,33 @@ func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log 
 		})
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
 			log.Warn("record which hosts live", "error", err)
+			if err := pause(ctx, retryPause); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// SettleLost ends, on the coordinator, the tasks of hosts that have died, until ctx ends: what those had claimed is free
+// then. A host that is only starting again settles its own.
+func SettleLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
+	for {
+		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) {
+			return Coordinating(tx, me) == nil && task.Lost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) }), nil
+		}); err != nil {
+			return err
+		}
+		if err := pause(ctx, grace); err != nil {
+			return err
+		}
+		err := d.Update(ctx, func(tx *db.Tx) error {
+			if err := Coordinating(tx, me); err != nil {
+				return err
+			}
+			return task.FailLost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) })
+		})
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
+			log.Warn("end the tasks of a host that has died", "error", err)
 			if err := pause(ctx, retryPause); err != nil {
 				return err
 			}

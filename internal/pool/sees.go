@@ -74,3 +74,21 @@ func Nearest(tx *db.Tx, me xenapi.Ref[xenapi.Host], sr xenapi.Ref[xenapi.SR]) xe
 	}
 	return ""
 }
+
+// Lacking lists the patches that the coordinator has and a host has not, in the order in which the coordinator got them.
+func Lacking(tx *db.Tx, host xenapi.Ref[xenapi.Host]) []xenapi.Ref[xenapi.PoolPatch] {
+	var rows []xenapi.HostPatch
+	for _, ref := range db.Referrers[xenapi.HostPatch](tx, "host", Coordinator(tx)) {
+		row, _ := db.Lookup(tx, ref)
+		patch, _ := db.Lookup(tx, row.PoolPatch)
+		if row.Applied && !slices.Contains(appliedOn(tx, host), patch.UUID) {
+			rows = append(rows, row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b xenapi.HostPatch) int { return a.TimestampApplied.Compare(b.TimestampApplied) })
+	refs := make([]xenapi.Ref[xenapi.PoolPatch], len(rows))
+	for i, row := range rows {
+		refs[i] = row.PoolPatch
+	}
+	return refs
+}

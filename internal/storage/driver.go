@@ -20,6 +20,12 @@ type Driver interface {
 	Attach(ctx context.Context, cfg Config) (SR, error)
 }
 
+// Prober is a driver that can tell which SR is at a place.
+type Prober interface {
+	// Probe gives the UUID of the SR that is there, "" when there is none.
+	Probe(ctx context.Context, deviceConfig map[string]string) (uuid string, err error)
+}
+
 // Drivers is the driver table: SR type, in lower case, to driver.
 type Drivers map[string]Driver
 

@@ -53,6 +53,60 @@ func (s *Service) CreateSR(ctx context.Context, t *task.Task, n NewSR) (xenapi.R
 	return sr, nil
 }
 
+// FindSR is [Service.CreateSR] for an SR that may be there already, with its images, from an earlier life of this host. It
+// is not made anew then, and a failure takes nothing from it.
+func (s *Service) FindSR(ctx context.Context, t *task.Task, n NewSR) (xenapi.Ref[xenapi.SR], error) {
+	driver, err := s.driver(n.Record.Type)
+	if err != nil {
+		return "", err
+	}
+	prober, ok := driver.(Prober)
+	if !ok {
+		return s.CreateSR(ctx, t, n)
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	if n.Record.UUID, err = prober.Probe(dctx, n.DeviceConfig); err != nil {
+		return "", err
+	}
+	if n.Record.UUID == "" {
+		return s.CreateSR(ctx, t, n)
+	}
+	n.Record.PhysicalSize, n.Record.PhysicalUtilisation = -1, -1
+	sr, err := s.IntroduceSR(ctx, n.Record)
+	if err != nil {
+		return "", err
+	}
+	pbd, err := s.CreatePBD(ctx, xenapi.PBD{Host: s.host, SR: sr, DeviceConfig: n.DeviceConfig})
+	if err == nil {
+		err = s.PlugPBD(ctx, t, pbd)
+	}
+	if err != nil {
+		return "", errors.Join(err, s.update(ctx, func(tx *db.Tx) error { return deleteSR(tx, sr) }))
+	}
+	return sr, nil
+}
+
+// ScanNew scans the SRs of this host that nobody has scanned since their rows were made: what is on them came along with
+// the host.
+func (s *Service) ScanNew(ctx context.Context, t *task.Task) error {
+	var unknown []xenapi.Ref[xenapi.SR]
+	_ = s.view(func(tx *db.Tx) error {
+		for _, ref := range db.Referrers[xenapi.PBD](tx, "host", s.host) {
+			pbd, _ := db.Lookup(tx, ref)
+			if sr, ok := db.Lookup(tx, pbd.SR); ok && pbd.CurrentlyAttached && sr.PhysicalSize < 0 {
+				unknown = append(unknown, pbd.SR)
+			}
+		}
+		return nil
+	})
+	var errs []error
+	for _, sr := range unknown {
+		errs = append(errs, s.ScanSR(ctx, t, sr))
+	}
+	return errors.Join(errs...)
+}
+
 func (s *Service) createOnDriver(ctx context.Context, ref xenapi.Ref[xenapi.SR], pbdRef xenapi.Ref[xenapi.PBD]) error {
 	var sr xenapi.SR
 	var pbd xenapi.PBD

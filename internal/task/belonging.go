@@ -76,14 +76,18 @@ type Undo func(ctx context.Context, b Belonging) error
 // list orders them, and ends those tasks as cancelled. It runs before any new task. An undo that fails
 // is logged and its record kept for the next start: one stuck thing must not keep the host down.
 func (s *Service) Recover(ctx context.Context, undo []KindUndo) error {
+	s.undo(ctx, undo, func(*db.Tx, Belonging) bool { return true })
+	return s.endDeadTasks(ctx)
+}
+
+func (s *Service) undo(ctx context.Context, undo []KindUndo, dead func(*db.Tx, Belonging) bool) {
 	for _, kind := range undo {
-		for _, b := range s.left(kind.Kind) {
+		for _, b := range s.left(kind.Kind, dead) {
 			if err := kind.Undo(ctx, b); err != nil {
 				s.log.Error("left-over not removed; the next start tries again", "kind", b.Kind, "object", b.Object, "error", err)
 			}
 		}
 	}
-	return s.endDeadTasks(ctx)
 }
 
 // KindUndo names the function that removes belongings of one kind.
@@ -92,11 +96,11 @@ type KindUndo struct {
 	Undo Undo
 }
 
-func (s *Service) left(kind string) []Belonging {
+func (s *Service) left(kind string, dead func(*db.Tx, Belonging) bool) []Belonging {
 	var mine []Belonging
 	_ = s.db.View(func(tx *db.Tx) error {
 		for _, b := range Belongings(tx, kind) {
-			if b.Host == s.host {
+			if b.Host == s.host && dead(tx, b) {
 				mine = append(mine, b)
 			}
 		}

@@ -189,3 +189,21 @@ func unfit(path string) string {
 	}
 	return ""
 }
+
+// Probe implements storage.Prober.
+func (Driver) Probe(_ context.Context, deviceConfig map[string]string) (uuid string, err error) {
+	location := deviceConfig[locationKey]
+	if _, err := os.Stat(location); errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	dir, err := openDirectory(location)
+	if err != nil {
+		return "", err
+	}
+	defer dir.close()
+	m, err := dir.marker()
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	return m.UUID, err
+}

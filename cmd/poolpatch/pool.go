@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"poolpatch/xenapi"
+	"poolpatch/xenapi/client"
+)
+
+const (
+	// joinPatience is how long a host that joins may take until it is there.
+	joinPatience = 3 * time.Minute
+	joinPause    = 500 * time.Millisecond
+)
+
+func (c *cli) poolCommand() *cobra.Command {
+	return c.connected(group("pool", "The pool: who is in it, how it fares, its backup",
+		`The pool: who is in it, how it fares, its backup. docs/operations.md tells how a pool is run.`,
+		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolBackup(), c.poolRestore(), c.poolRecover()))
+}
+
+func (c *cli) poolShow() *cobra.Command {
+	return c.outputFlag(&cobra.Command{
+		Use: "show", Short: "Show the pool's record", Example: "  poolpatch pool show", Args: arguments(),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, _ []string) error {
+			ref, rec, err := poolRecord(ctx, p)
+			if err != nil {
+				return err
+			}
+			if c.output == "json" {
+				return c.raw(ctx, p, "pool.get_record", ref)
+			}
+			members, err := all[xenapi.Host](ctx, p)
+			if err != nil {
+				return err
+			}
+			storage, err := all[xenapi.SR](ctx, p)
+			if err != nil {
+				return err
+			}
+			return c.properties("uuid", rec.UUID, "name", rec.NameLabel, "coordinator", hosts.label(members, rec.Master),
+				"default SR", srs.label(storage, rec.DefaultSR), "hosts", fmt.Sprint(len(members)))
+		}),
+	})
+}
+
+func (c *cli) poolStatus() *cobra.Command {
+	return c.listFlags(&cobra.Command{
+		Use:   "status",
+		Short: "Show how each host fares",
+		Long: `Show how each host fares: whether it lives, what it still needs after a patch was applied, and whether
+it has a copy of the pool's database. Without a majority of the copies nothing can be changed.`,
+		Example: "  poolpatch pool status", Args: arguments(),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, _ []string) error {
+			if c.output == "json" {
+				return c.raw(ctx, p, "host.get_all_records")
+			}
+			_, pool, err := poolRecord(ctx, p)
+			if err != nil {
+				return err
+			}
+			members, err := all[xenapi.Host](ctx, p)
+			if err != nil {
+				return err
+			}
+			metrics, err := all[xenapi.HostMetrics](ctx, p)
+			if err != nil {
+				return err
+			}
+			var rows [][]string
+			for _, o := range hosts.sorted(members) {
+				rows = append(rows, statusOf(o, pool, metrics[o.Rec.Metrics].Live))
+			}
+			return c.table("NAME ADDRESS ROLE LIVE ENABLED DATABASE VERSION NEEDS", rows)
+		}),
+	})
+}
+
+func statusOf(o object[xenapi.Host], pool xenapi.Pool, live bool) []string {
+	role := "member"
+	if pool.Master == o.Ref {
+		role = "coordinator"
+	}
+	needs := "nothing"
+	for i, g := range o.Rec.PendingGuidances {
+		if i == 0 {
+			needs = ""
+		} else {
+			needs += ", "
+		}
+		needs += string(g)
+	}
+	return []string{o.Rec.NameLabel, o.Rec.Address, role, yesNo(live), yesNo(o.Rec.Enabled), o.Rec.OtherConfig["poolpatch:database"], productVersion(o.Rec), needs}
+}
+
+func (c *cli) poolToken() *cobra.Command {
+	life := time.Hour
+	cmd := &cobra.Command{
+		Use:   "token",
+		Short: "Make a token with which one host may join",
+		Long: `Make a token with which one host may join. It names the pool, so the host that has it knows whom it
+meets; whoever has it can bring one machine into the pool, until it is used or expires.`,
+		Example: "  poolpatch pool token --lifetime 10m", Args: arguments(),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, _ []string) error {
+			token, err := client.Call[string](ctx, p, "pool.create_join_token", int64(life/time.Second))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(c.stdout, token)
+			return nil
+		}),
+	}
+	cmd.Flags().DurationVar(&life, "lifetime", life, "how long it counts")
+	return cmd
+}
+
+func (c *cli) poolJoin() *cobra.Command {
+	var token, user, passwordFile string
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "join ADDRESS",
+		Short: "Bring this host into the pool of the host at an address",
+		Long: `Bring this host into the pool of the host at an address (10.0.0.1, or 10.0.0.1:8443 where the port is
+not 443). The command talks to the daemon of the host that joins, and waits until that is in the pool.
+
+The host brings its local SRs along. It must have no patches in VDIs of its own pool, no shared SR
+plugged, and the same patches applied as the pool; --force admits one that has others.`,
+		Example: `  poolpatch pool join 10.0.0.1 --token TOKEN       the token: poolpatch pool token, on a host of the pool
+  poolpatch pool join 10.0.0.1 --as root --as-password-file /root/password`,
+		Args: arguments("ADDRESS"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			password := token
+			if token == "" {
+				if passwordFile == "" {
+					return usagef("--token, or --as with --as-password-file, is missing")
+				}
+				var err error
+				if password, err = firstLine(passwordFile); err != nil {
+					return usageError{err}
+				}
+			}
+			message := "pool.join"
+			if force {
+				message = "pool.join_force"
+			}
+			_, before, err := poolRecord(ctx, p)
+			if err != nil {
+				return err
+			}
+			if err := p.Do(ctx, message, args[0], user, password); err != nil {
+				return err
+			}
+			return c.awaitJoin(ctx, before.UUID)
+		}),
+	}
+	cmd.Flags().StringVar(&token, "token", "", "token of the pool")
+	cmd.Flags().StringVar(&user, "as", "root", "user of the pool, instead of a token")
+	cmd.Flags().StringVar(&passwordFile, "as-password-file", "", "file with that user's password")
+	cmd.Flags().BoolVar(&force, "force", false, "join whatever patches the host has")
+	return cmd
+}
+
+// awaitJoin waits until this host's daemon, which starts again, is of another pool.
+func (c *cli) awaitJoin(ctx context.Context, before string) error {
+	c.note("the host is admitted; its daemon starts again in the pool")
+	ctx, cancel := context.WithTimeoutCause(ctx, joinPatience, errors.New("the host has not come up in the pool; its log says why"))
+	defer cancel()
+	for {
+		if pool, coordinator, err := c.lookAt(ctx); err == nil && pool != before {
+			c.note("joined; the coordinator is %s", coordinator)
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(joinPause):
+		}
+	}
+}
+
+// lookAt says in which pool this host's daemon is.
+func (c *cli) lookAt(ctx context.Context) (pool, coordinator string, err error) {
+	p, err := c.dial(ctx)
+	if err != nil {
+		return "", "", err
+	}
+	defer p.Close(ctx)
+	_, rec, err := poolRecord(ctx, p)
+	if err != nil {
+		return "", "", err
+	}
+	members, err := all[xenapi.Host](ctx, p)
+	return rec.UUID, hosts.label(members, rec.Master), err
+}
+
+func (c *cli) poolEject() *cobra.Command {
+	return c.hostVerb("eject HOST", "Take a host that lives out of the pool",
+		`Take a host that lives out of the pool. It becomes a pool of its own, with its local SRs; the images on
+them are forgotten here. A dead host is taken out by "poolpatch host destroy".`,
+		"  poolpatch pool eject host2", "pool.eject")
+}
+
+func (c *cli) poolDesignate() *cobra.Command {
+	return c.hostVerb("designate HOST", "Make a host the coordinator", `Make a host the coordinator. What only the coordinator does goes on there.`,
+		"  poolpatch pool designate host2", "pool.designate_new_master")
+}
+
+func (c *cli) poolLevel() *cobra.Command {
+	return c.hostVerb("level HOST", "Apply on a host the patches that it lacks",
+		`Apply on a host the patches that the coordinator has and it lacks, in the order in which the
+coordinator got them, until one fails.`, "  poolpatch pool level host2", "pool.level")
+}
+
+// hostVerb is a command that sends a message about one host.
+func (c *cli) hostVerb(use, short, long, example, message string) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Long: long, Example: example, Args: arguments("HOST"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			o, err := hosts.find(ctx, p, args[0])
+			if err != nil {
+				return err
+			}
+			_, err = client.Run[string](ctx, p, nil, message, o.Ref)
+			return err
+		}),
+	}
+}
+
+func (c *cli) poolRecover() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "recover",
+		Short: "Make this host's copy of the database the only one, while its daemon is stopped",
+		Long: `Make this host's copy of the database the only one, while its daemon is stopped: when the majority of
+the copies is lost for good. It takes effect at the daemon's next start. Never do it on two hosts, and never
+while the others may still run: that makes two pools of one.`,
+		Example: `  systemctl stop poolpatch
+  poolpatch pool recover
+  systemctl start poolpatch`,
+		Args: arguments(),
+		RunE: func(*cobra.Command, []string) error {
+			p := pathsBelow(c.root)
+			if _, err := os.Stat(p.etcd); err != nil {
+				return fmt.Errorf("this host has no copy of the database: %w", err)
+			}
+			return recoverAlone(p)
+		},
+	}
+	return cmd
+}

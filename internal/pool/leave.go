@@ -1,0 +1,125 @@
+package pool
+
+import (
+	"context"
+	"errors"
+
+	"poolpatch/internal/db"
+	"poolpatch/internal/task"
+	"poolpatch/xenapi"
+)
+
+// ErrEjected says that the pool whose database this is knows this host no more.
+var ErrEjected = errors.New("this host was ejected from its pool")
+
+// Eject takes a host that lives out of the pool. It becomes a pool of its own, with its local storage. Errors:
+// HANDLE_INVALID, HOST_OFFLINE, OPERATION_NOT_ALLOWED for the coordinator and for a host that is busy.
+func (c *Cluster) Eject(ctx context.Context, host xenapi.Ref[xenapi.Host]) error {
+	return c.remove(ctx, host, func(tx *db.Tx) error {
+		if !Alive(tx, host) {
+			return xenapi.ErrHostOffline(host)
+		}
+		for ref, rec := range db.All[xenapi.Task](tx) {
+			if rec.ResidentOn == host && rec.Status == xenapi.TaskStatusPending {
+				return xenapi.ErrOperationNotAllowed("the host runs the task " + rec.NameLabel + " (" + ref.String() + ")")
+			}
+		}
+		for _, b := range db.All[task.Belonging](tx) {
+			if b.Host == host {
+				return xenapi.ErrOperationNotAllowed("the host still has temporary things: " + b.Kind + " " + b.Object)
+			}
+		}
+		return nil
+	})
+}
+
+// Destroy takes a dead host out of the pool for good. What its tasks had begun on SRs that this host sees too becomes this
+// host's to remove: the caller does that afterwards. Errors: HANDLE_INVALID, HOST_IS_LIVE, HOST_CANNOT_DESTROY_SELF.
+func (c *Cluster) Destroy(ctx context.Context, host xenapi.Ref[xenapi.Host]) error {
+	return c.remove(ctx, host, func(tx *db.Tx) error {
+		if host == c.Me {
+			return xenapi.ErrHostCannotDestroySelf(host)
+		}
+		if Alive(tx, host) {
+			return xenapi.ErrHostIsLive(host)
+		}
+		if err := task.FailLost(tx, func(h xenapi.Ref[xenapi.Host]) bool { return h != host }); err != nil {
+			return err
+		}
+		return task.Bequeath(tx, host, c.Me, func(sr xenapi.Ref[xenapi.SR]) bool { return Sees(tx, c.Me, sr) })
+	})
+}
+
+// remove takes the host's rows away, then its copy of the database. The host itself notices either.
+func (c *Cluster) remove(ctx context.Context, host xenapi.Ref[xenapi.Host], check func(*db.Tx) error) error {
+	var rec xenapi.Host
+	err := c.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		if Coordinating(tx, c.Me) != nil {
+			return notCoordinator(tx)
+		}
+		if rec, err = db.Get(tx, host); err != nil {
+			return err
+		}
+		if err := check(tx); err != nil {
+			return err
+		}
+		if host == Coordinator(tx) {
+			return xenapi.ErrOperationNotAllowed("the host is the pool's coordinator: designate another one first")
+		}
+		return forget(tx, host, rec)
+	})
+	if err != nil {
+		return err
+	}
+	// A crash here leaves a copy of the database that nobody has: whoever coordinates next removes it.
+	return c.Keepers.RemoveKeeper(ctx, URL(rec.Address))
+}
+
+// forget deletes what the pool knows of a host: its rows, and the storage that it alone saw.
+func forget(tx *db.Tx, host xenapi.Ref[xenapi.Host], rec xenapi.Host) error {
+	for _, ref := range db.Referrers[xenapi.HostPatch](tx, "host", host) {
+		if err := db.Delete(tx, ref); err != nil {
+			return err
+		}
+	}
+	for _, ref := range db.Referrers[xenapi.PBD](tx, "host", host) {
+		pbd, _ := db.Lookup(tx, ref)
+		if err := db.Delete(tx, ref); err != nil {
+			return err
+		}
+		if err := forgetSR(tx, pbd.SR); err != nil {
+			return err
+		}
+	}
+	return errors.Join(deleteIfThere(tx, rec.Metrics), deleteIfThere(tx, rec.ControlDomain),
+		deleteIfThere(tx, presenceOf(host)), db.Delete(tx, host))
+}
+
+// forgetSR deletes the rows of an SR that no host has a PBD of any more, unless it is a shared one.
+func forgetSR(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) error {
+	rec, ok := db.Lookup(tx, sr)
+	if !ok || rec.Shared || len(db.Referrers[xenapi.PBD](tx, "SR", sr)) > 0 {
+		return nil
+	}
+	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
+		if err := db.Delete(tx, vdi); err != nil {
+			return err
+		}
+	}
+	return db.Delete(tx, sr)
+}
+
+func deleteIfThere[T xenapi.Object](tx *db.Tx, ref xenapi.Ref[T]) error {
+	if _, ok := db.Lookup(tx, ref); !ok {
+		return nil
+	}
+	return db.Delete(tx, ref)
+}
+
+// Evicted returns when the pool knows this host no more.
+func Evicted(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host]) error {
+	return d.Wait(ctx, func(tx *db.Tx) (bool, error) {
+		_, there := db.Lookup(tx, me)
+		return !there, nil
+	})
+}

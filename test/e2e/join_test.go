@@ -1,0 +1,192 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"poolpatch/test/harness"
+	"poolpatch/xenapi"
+)
+
+// startAt starts a host that listens at a loopback address of its own.
+func startAt(t *testing.T, address string) *harness.Daemon {
+	t.Helper()
+	return harness.Start(t, harness.Options{HTTPS: address, Trusted: []*harness.Key{harness.TheKey(t)}})
+}
+
+// join brings a host into the pool of another, as an administrator does.
+func join(t *testing.T, host, pool *harness.Daemon, more ...string) error {
+	t.Helper()
+	binary := harness.Binary(t, harness.Build{})
+	token, err := harness.Output("", binary, "pool", "token", "--root", pool.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return harness.Run("", append([]string{binary, "pool", "join", pool.Address(), "--token", strings.TrimSpace(token), "--root", host.Root}, more...)...)
+}
+
+// newPool is n hosts that have joined, the first of which is the coordinator.
+func newPool(t *testing.T, n int) []*harness.Daemon {
+	t.Helper()
+	var all []*harness.Daemon
+	for i := range n {
+		all = append(all, startAt(t, freeAddress(t)))
+		if i > 0 {
+			if err := join(t, all[i], all[0]); err != nil {
+				t.Fatalf("host %d: %v", i+1, err)
+			}
+		}
+	}
+	return all
+}
+
+// databases are how the hosts of a pool have the database, as the pool shows it.
+func databases(d *harness.Daemon) string {
+	counts := map[string]int{}
+	for _, rec := range harness.Records[xenapi.Host](d) {
+		counts[rec.OtherConfig["poolpatch:database"]]++
+	}
+	return fmt.Sprint(counts)
+}
+
+// TestJoin: four hosts become one pool, three of which have its database, and any one of them may be lost.
+func TestJoin(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 4)
+	for i, d := range hosts {
+		if got := databases(d); got != "map[client:1 member:3]" {
+			t.Errorf("host %d sees the databases %s", i+1, got)
+		}
+		if got := coordinator(d); got != ownHost(hosts[0]) {
+			t.Errorf("host %d sees the coordinator %s", i+1, got)
+		}
+		local := 0
+		for _, sr := range harness.Records[xenapi.SR](d) {
+			if sr.NameLabel == "Local storage" {
+				local++
+			}
+		}
+		if local != 4 {
+			t.Errorf("host %d sees %d local SRs", i+1, local)
+		}
+	}
+	program := harness.Program{UUID: xenapi.NewUUID()}
+	ref := hosts[3].Upload(program.Signed(t))
+
+	var refs []xenapi.Ref[xenapi.Host]
+	for _, d := range hosts {
+		refs = append(refs, ownHost(d))
+	}
+	// Each of the first three is lost in turn, and the pool goes on.
+	for i := range 3 {
+		other := hosts[(i+1)%3]
+		hosts[i].Kill()
+		harness.Eventually(t, "the pool has a coordinator that lives", func() bool {
+			_, err := harness.Try[any](hosts[3], "host.set_name_description", refs[3], fmt.Sprint("without host ", i+1))
+			return err == nil && coordinator(hosts[3]) != refs[i]
+		})
+		if err := hosts[i].Launch(); err != nil {
+			t.Fatal(err)
+		}
+		harness.Eventually(t, "the host is back", func() bool {
+			return harness.Record(other, harness.Record(other, refs[i]).Metrics).Live
+		})
+	}
+	for i, d := range hosts {
+		hosts[0].Do("pool_patch.apply", ref, refs[i])
+		if ran := d.Read(harness.Ran); strings.Count(ran, program.UUID) != 1 {
+			t.Errorf("on a host ran %q", ran)
+		}
+	}
+	for _, d := range hosts {
+		d.Clean()
+	}
+}
+
+// TestLeave: a host that is ejected is a pool of its own with its storage, and may join again; a dead one is destroyed.
+func TestLeave(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 3)
+	one, two, three := hosts[0], hosts[1], hosts[2]
+	first, second, third := ownHost(one), ownHost(two), ownHost(three)
+	two.Refused(xenapi.CodeOperationNotAllowed, "pool.eject", first)
+	two.Refused(xenapi.CodeHostIsLive, "host.destroy", third)
+	fields := xenapi.New[xenapi.VDI]()
+	for ref, pbd := range harness.Records[xenapi.PBD](one) {
+		if _ = ref; pbd.Host == third {
+			fields.SR = pbd.SR
+		}
+	}
+	fields.NameLabel, fields.VirtualSize, fields.Type = "mine", 1<<20, xenapi.VDITypeUser
+	one.Do("VDI.create", fields)
+
+	two.Do("pool.eject", third)
+	harness.Eventually(t, "the host is a pool of its own", func() bool {
+		records, err := harness.Try[map[xenapi.Ref[xenapi.Host]]xenapi.Host](three, "host.get_all_records")
+		return err == nil && len(records) == 1
+	})
+	if n := len(harness.Records[xenapi.Host](one)); n != 2 {
+		t.Errorf("the pool has %d hosts", n)
+	}
+	mine := func() (found xenapi.Ref[xenapi.VDI]) {
+		harness.Eventually(t, "its storage came along", func() bool {
+			for ref, vdi := range harness.Records[xenapi.VDI](three) {
+				if vdi.NameLabel == "mine" {
+					found = ref
+				}
+			}
+			return found != ""
+		})
+		return found
+	}
+	mine()
+	if err := join(t, three, two); err != nil { // through one that is not the coordinator
+		t.Fatal(err)
+	}
+	harness.Eventually(t, "it has a copy of the database again", func() bool { return databases(one) == "map[member:3]" })
+
+	two.Kill()
+	harness.Eventually(t, "the dead host is destroyed", func() bool {
+		_, err := harness.Try[any](three, "host.destroy", second)
+		return err == nil
+	})
+	if n := len(harness.Records[xenapi.Host](one)); n != 2 {
+		t.Errorf("the pool has %d hosts", n)
+	}
+	one.Do("VDI.destroy", mine())
+	one.Clean()
+	three.Clean()
+}
+
+// TestWhoMayNotJoin: nothing but a token or the right user admits a host, and not every host.
+func TestWhoMayNotJoin(t *testing.T) {
+	t.Parallel()
+	one, two := startAt(t, freeAddress(t)), startAt(t, freeAddress(t))
+	own := ownHost(two)
+	two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "root", "a wrong password")
+	two.Refused(xenapi.CodeCannotContactHost, "pool.join", freeAddress(t), "root", "password")
+	token := harness.Call[string](one, "pool.create_join_token", int64(600))
+	two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", token[:len(token)-1]+"x")
+
+	program := harness.Program{UUID: xenapi.NewUUID()}
+	ref := two.Upload(program.Signed(t))
+	two.Refused(xenapi.CodeOperationNotAllowed, "pool.join", one.Address(), "", token)
+	two.Apply(ref)
+	two.Do("VDI.destroy", harness.Record(two, ref).VDI)
+	refused := two.Refused(xenapi.CodePoolHostsNotHomogeneous, "pool.join", one.Address(), "", token)
+	if !strings.Contains(refused.Error(), program.UUID) {
+		t.Errorf("the error does not name the patch: %v", refused)
+	}
+	if ownHost(two) != own || len(harness.Records[xenapi.Host](one)) != 1 {
+		t.Error("a host that was refused is not where it was")
+	}
+	if err := join(t, two, one, "--force"); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(harness.Records[xenapi.Host](one)); n != 2 {
+		t.Errorf("the pool has %d hosts", n)
+	}
+	one.Clean()
+	two.Clean()
+}
