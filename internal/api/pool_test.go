@@ -38,6 +38,7 @@ func sessionOf(role string) string { return "OpaqueRef:session-" + role }
 
 // pool is a pool of one host, as far as the method table sees it.
 type pool struct {
+	others  *elsewhere
 	api     *api.API
 	db      *db.DB
 	auth    *auth.Service
@@ -65,7 +66,7 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	p := &pool{db: d, log: &lines{}}
+	p := &pool{db: d, log: &lines{}, others: &elsewhere{}}
 	log, root := slog.New(p.log), t.TempDir()
 	p.auth = auth.New(d, here, log, auth.Options{})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
@@ -73,7 +74,7 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Host: here}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }

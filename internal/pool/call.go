@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -42,10 +43,15 @@ const (
 type Hosts struct {
 	db   *db.DB
 	keys *authority.Keyholder
+
+	mu      sync.Mutex
+	readers map[xenapi.Ref[xenapi.Host]]*http.Client
 }
 
 // NewHosts makes the calling side of a host.
-func NewHosts(d *db.DB, keys *authority.Keyholder) *Hosts { return &Hosts{db: d, keys: keys} }
+func NewHosts(d *db.DB, keys *authority.Keyholder) *Hosts {
+	return &Hosts{db: d, keys: keys, readers: map[xenapi.Ref[xenapi.Host]]*http.Client{}}
+}
 
 // Call has another host run a message for the pool itself, which may do everything, as the task t; that may be null for
 // messages that are no tasks. params are without the session; result is a pointer, or nil.
@@ -82,11 +88,7 @@ func (h *Hosts) post(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi
 	if err != nil {
 		return nil, false, err
 	}
-	go func() {
-		if h.db.Wait(ctx, func(tx *db.Tx) (bool, error) { return !Alive(tx, host), nil }) == nil {
-			giveUp(xenapi.ErrHostOffline(host))
-		}
-	}()
+	go h.watch(ctx, host, giveUp)
 	var wrote atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	request, err := http.NewRequestWithContext(traced, http.MethodPost, "https://"+address+"/jsonrpc", bytes.NewReader(body))
@@ -110,6 +112,13 @@ func (h *Hosts) post(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi
 		return nil, true, fmt.Errorf("%s answered %s", address, answer.Status)
 	}
 	return reply, true, CatchUp(ctx, h.db, answer.Header.Get(RevisionHeader))
+}
+
+// watch gives up on a host when the pool takes it for dead. It returns when ctx ends.
+func (h *Hosts) watch(ctx context.Context, host xenapi.Ref[xenapi.Host], giveUp context.CancelCauseFunc) {
+	if h.db.Wait(ctx, func(tx *db.Tx) (bool, error) { return !Alive(tx, host), nil }) == nil {
+		giveUp(xenapi.ErrHostOffline(host))
+	}
 }
 
 // reach gives the way to a host that lives. One connection carries one call: a call that was sent twice, on a connection

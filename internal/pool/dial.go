@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 
 	"poolpatch/internal/db"
 	"poolpatch/xenapi"
@@ -31,41 +32,54 @@ func (h *Hosts) Dial(ctx context.Context, host xenapi.Ref[xenapi.Host]) (net.Con
 	return conn, nil
 }
 
-// Get reads a path of another host's, for the pool itself; whoever gets the body closes it. It breaks when the pool takes
-// the host for dead. Errors: HANDLE_INVALID, HOST_OFFLINE, and what the host says instead of a body.
-func (h *Hosts) Get(ctx context.Context, host xenapi.Ref[xenapi.Host], path string, header http.Header) (*http.Response, error) {
-	client, address, err := h.reach(host)
+// Read gets a path of another host's handlers, for the pool itself: the body, which the caller closes, and its length in
+// bytes, -1 when that is not known. It breaks when the pool takes the host for dead. Errors: HANDLE_INVALID,
+// HOST_OFFLINE, and what the host says instead of a body.
+func (h *Hosts) Read(ctx context.Context, host xenapi.Ref[xenapi.Host], path string) (io.ReadCloser, int64, error) {
+	client, address, err := h.reader(host)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	ctx, giveUp := context.WithCancelCause(ctx)
-	go func() {
-		if h.db.Wait(ctx, func(tx *db.Tx) (bool, error) { return !Alive(tx, host), nil }) == nil {
-			giveUp(xenapi.ErrHostOffline(host))
-		}
-	}()
+	go h.watch(ctx, host, giveUp)
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+path, nil)
 	if err != nil {
 		giveUp(nil)
-		return nil, err
-	}
-	if header != nil {
-		request.Header = header.Clone()
+		return nil, 0, err
 	}
 	request.Header.Set(RevisionHeader, strconv.FormatInt(h.db.Revision(), 10))
 	answer, err := client.Do(request)
 	if err != nil {
 		err = errors.Join(context.Cause(ctx), err)
 		giveUp(nil)
-		return nil, offline(host, err)
+		return nil, 0, offline(host, err)
 	}
 	answer.Body = &body{answer.Body, giveUp}
 	if answer.StatusCode/100 != 2 {
 		defer answer.Body.Close()
 		said, _ := io.ReadAll(io.LimitReader(answer.Body, maxRefusal))
-		return nil, fmt.Errorf("%s of host %s: %s: %s", path, host, answer.Status, said)
+		return nil, 0, fmt.Errorf("%s of host %s: %s: %s", path, host, answer.Status, said)
 	}
-	return answer, nil
+	return answer.Body, answer.ContentLength, nil
+}
+
+// reader is the way to a host for what may be asked twice: connections are kept, several to a host.
+func (h *Hosts) reader(host xenapi.Ref[xenapi.Host]) (*http.Client, string, error) {
+	address, config, err := h.locate(host)
+	if err != nil {
+		return nil, "", err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	client := h.readers[host]
+	if client == nil {
+		client = &http.Client{Transport: &http.Transport{
+			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSHandshakeTimeout: dialTimeout,
+			TLSClientConfig: config, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, DisableCompression: true,
+		}}
+		h.readers[host] = client
+	}
+	return client, address, nil
 }
 
 // FetchPatch gives the signed file of a patch as the coordinator has it, and its length in bytes. Errors:
@@ -73,14 +87,14 @@ func (h *Hosts) Get(ctx context.Context, host xenapi.Ref[xenapi.Host], path stri
 func (h *Hosts) FetchPatch(ctx context.Context, uuid string) (io.ReadCloser, int64, error) {
 	var from xenapi.Ref[xenapi.Host]
 	_ = h.db.View(func(tx *db.Tx) error { from = Coordinator(tx); return nil })
-	answer, err := h.Get(ctx, from, "/pool_patch_download?uuid="+uuid, nil)
+	signed, length, err := h.Read(ctx, from, "/pool_patch_download?uuid="+uuid)
 	if xenapi.CodeOf(err) == xenapi.CodeHostOffline {
 		return nil, 0, err
 	}
 	if err != nil {
 		return nil, 0, xenapi.ErrCannotFetchPatch(uuid).Because(err)
 	}
-	return answer.Body, answer.ContentLength, nil
+	return signed, length, nil
 }
 
 // maxRefusal is how much is read of what a host says instead of a body, in bytes.
