@@ -75,9 +75,8 @@ func runEtcd(dir, address string) error {
 	if err != nil {
 		return err
 	}
-	defer e.Close()
 	<-e.Server.ReadyNotify()
 	fmt.Println("ready")
 	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
+	return err // without closing it, which waits for its clients
 }

@@ -30,10 +30,12 @@ const (
 	// diskSize is that of the file system of the shared SR, in bytes; it can be filled.
 	diskSize = 256 << 20
 	// operationTime is about what an operation takes: a fault comes within it. shortFault bounds how long most last.
-	operationTime = 500 * time.Millisecond
+	operationTime = 150 * time.Millisecond
 	shortFault    = 1500 * time.Millisecond
 	// lastingFault is long enough for the pool to take a host for dead and to have another coordinator.
 	lastingFault = 13 * time.Second
+	// scriptSize is that of a patch's program, in bytes, so that moving it takes a moment.
+	scriptSize = 2 << 20
 	// operationLimit is how long an operation may take whatever happens to it.
 	operationLimit = 90 * time.Second
 )
@@ -83,7 +85,7 @@ func (c *chaos) round(n int) {
 	r.victims = slices.Clone(c.hosts)
 	c.Shuffle(len(r.victims), func(i, j int) { r.victims[i], r.victims[j] = r.victims[j], r.victims[i] })
 	delay, hold := time.Duration(c.Int64N(int64(operationTime))), time.Duration(c.Int64N(int64(shortFault)))
-	if c.IntN(4) == 0 {
+	if c.IntN(4) == 0 && r.fault.name != "full SR" {
 		hold = lastingFault
 	}
 	r.prepare()
@@ -99,10 +101,14 @@ func (c *chaos) round(n int) {
 // prepare uploads what the operation is about.
 func (r *round) prepare() {
 	r.t.Helper()
-	r.program = r.bed.program(harness.Program{})
-	if r.operation.waits {
+	r.program = harness.Program{Tail: strings.Repeat("# long\n", scriptSize/7)}
+	switch r.operation.waits {
+	case "precheck":
 		r.program.Precheck = harness.GateWait("gate")
+	case "apply":
+		r.program.Apply = harness.GateWait("gate")
 	}
+	r.program = r.bed.program(r.program)
 	if r.operation.name != "upload" {
 		r.patch = r.asked.Upload(r.program.Signed(r.t))
 		r.vdi = harness.Record(r.asked.Daemon, r.patch).VDI
@@ -122,7 +128,7 @@ func (r *round) happens(delay, hold time.Duration) error {
 	<-time.After(hold)
 	heal()
 	r.allLive()
-	if r.operation.waits {
+	if r.operation.waits != "" {
 		defer r.openGates(ended)()
 	}
 	return <-ended
@@ -195,11 +201,11 @@ func (r *round) neverTwice() {
 
 // tolerated reports whether an operation may end so. What is more than the error of the fault itself is here.
 func (r *round) tolerated(err error) bool {
-	if _, broken := errors.AsType[*client.ConnectionError](err); broken {
-		return r.fault.name == "kill" && r.victims[0] == r.asked
+	if r.fault.name == "kill" && r.victims[0] == r.asked {
+		return true // the connection broke
 	}
 	allowed := append([]string{}, r.fault.errors...)
-	if r.operation.waits {
+	if r.operation.name == "cancel" {
 		allowed = append(allowed, xenapi.CodeTaskCancelled)
 	}
 	return err == nil || slices.Contains(allowed, xenapi.CodeOf(err))
@@ -208,7 +214,7 @@ func (r *round) tolerated(err error) bool {
 // operation is something that the pool is asked for.
 type operation struct {
 	name  string
-	waits bool // its patch's precheck waits at the gate
+	waits string // what of its patch waits at the gate until the fault has gone: precheck, apply or nothing
 	do    func(ctx context.Context, r *round, asked *client.Client) error
 	kept  func(r *round, seen *host) bool // what is seen by a host when it succeeded
 }
@@ -223,10 +229,8 @@ var operations = []operation{
 		r.vdi = rec.VDI
 		return err == nil && rec.UUID == r.program.UUID
 	}},
-	{name: "apply", do: func(ctx context.Context, r *round, asked *client.Client) error {
-		_, err := client.Run[string](ctx, asked, nil, "pool_patch.apply", r.patch, r.on.ref)
-		return err
-	}, kept: func(r *round, seen *host) bool { return r.applied(seen) && r.runs(r.on, r.program.UUID) == 1 }},
+	{name: "apply", do: apply, kept: (*round).isApplied},
+	{name: "slow apply", waits: "apply", do: apply, kept: (*round).isApplied},
 	{name: "precheck", do: func(ctx context.Context, r *round, asked *client.Client) error {
 		_, err := client.Run[string](ctx, asked, nil, "pool_patch.precheck", r.patch, r.on.ref)
 		return err
@@ -244,7 +248,7 @@ var operations = []operation{
 		}
 		return r.end(ctx, task)
 	}},
-	{name: "cancel", waits: true, do: func(ctx context.Context, r *round, asked *client.Client) error {
+	{name: "cancel", waits: "precheck", do: func(ctx context.Context, r *round, asked *client.Client) error {
 		task, err := asked.Async(ctx, "pool_patch.apply", r.patch, r.on.ref)
 		if err != nil {
 			return err
@@ -254,6 +258,11 @@ var operations = []operation{
 		}
 		return r.end(ctx, task)
 	}},
+}
+
+func apply(ctx context.Context, r *round, asked *client.Client) error {
+	_, err := client.Run[string](ctx, asked, nil, "pool_patch.apply", r.patch, r.on.ref)
+	return err
 }
 
 // end waits for the end of a task and gives its error. Whoever can say it is asked, and the row stays.
@@ -269,11 +278,11 @@ func (r *round) end(ctx context.Context, task xenapi.Ref[xenapi.Task]) error {
 	return ctx.Err()
 }
 
-// applied reports whether a host takes the patch for applied on the host that the operation was about.
-func (r *round) applied(seen *host) bool {
+// isApplied reports whether a host takes the patch for applied on the host that the operation was about, where it ran.
+func (r *round) isApplied(seen *host) bool {
 	for _, rec := range harness.Records[xenapi.HostPatch](seen.Daemon) {
 		if rec.PoolPatch == r.patch && rec.Host == r.on.ref {
-			return rec.Applied
+			return rec.Applied && r.runs(r.on, r.program.UUID) == 1
 		}
 	}
 	return false
@@ -326,7 +335,7 @@ var faults = []fault{
 		r.partition(r.victims[0], r.victims[1:]...)
 		return func() { r.heal(r.victims[0], r.victims[1:]...) }
 	}, []string{xenapi.CodeHostOffline}},
-	{"full SR", fill, []string{xenapi.CodeHostHasNoPatchSR, xenapi.CodeSRFull}},
+	{"full SR", fill, []string{xenapi.CodeHostHasNoPatchSR, xenapi.CodeSRFull, xenapi.CodeOutOfSpace}},
 }
 
 // fill takes all that is free on the file system of the shared SR.

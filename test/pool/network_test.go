@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"sync"
@@ -118,39 +119,55 @@ func mend(a, b port) {
 // named finds the process id in the names of networks, namespaces and links.
 var named = regexp.MustCompile(`^pp(\d+)-\d+(-\d+)?$`)
 
-var sweepOnce = sync.OnceValue(sweep)
+var sweepOnce = sync.OnceValue(func() error {
+	return sweep(func(pid int) bool { // this process has made nothing yet
+		return pid == os.Getpid() || errors.Is(unix.Kill(pid, 0), unix.ESRCH)
+	})
+})
 
-// sweep removes what test processes that live no more have left.
-func sweep() error {
-	links, err := net.Interfaces()
-	if err != nil {
-		return err
-	}
+// sweep removes what test processes have left that are gone.
+func sweep(gone func(pid int) bool) error {
+	links, names, err := inventory()
 	for _, l := range links {
-		if stale(l.Name) {
-			err = errors.Join(err, removeLink(l.Name))
+		if gone(pidOf(l)) {
+			err = errors.Join(err, removeLink(l))
 		}
 	}
-	entries, listed := os.ReadDir(namespaces)
-	if listed != nil && !errors.Is(listed, fs.ErrNotExist) {
-		err = errors.Join(err, listed)
-	}
-	for _, e := range entries {
-		if stale(e.Name()) { // a name: the namespace itself has ended with the process
-			err = errors.Join(err, os.Remove(namespaces+"/"+e.Name()))
+	for _, name := range names {
+		if gone(pidOf(name)) { // no more than a name: the namespace itself has ended with the process
+			err = errors.Join(err, os.Remove(filepath.Join(namespaces, name)))
 		}
 	}
 	return err
 }
 
-// stale reports whether a thing is of a test process that lives no more. This process has none of that name yet.
-func stale(name string) bool {
-	m := named.FindStringSubmatch(name)
-	if m == nil {
-		return false
+// inventory lists the links and the namespaces of test processes.
+func inventory() (links, names []string, err error) {
+	all, err := net.Interfaces()
+	if err != nil {
+		return nil, nil, err
 	}
-	pid, err := strconv.Atoi(m[1])
-	return err == nil && (pid == os.Getpid() || errors.Is(unix.Kill(pid, 0), unix.ESRCH))
+	for _, l := range all {
+		if named.MatchString(l.Name) {
+			links = append(links, l.Name)
+		}
+	}
+	entries, err := os.ReadDir(namespaces)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		if named.MatchString(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return links, names, nil
+}
+
+// pidOf is the process id in a name of the inventory.
+func pidOf(name string) int {
+	pid, _ := strconv.Atoi(named.FindStringSubmatch(name)[1])
+	return pid
 }
 
 // removeLink removes a link. Those to a namespace vanish with that, at any moment.
