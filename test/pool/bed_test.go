@@ -36,7 +36,7 @@ type bed struct {
 type host struct {
 	*harness.Daemon
 	port port
-	name string
+	name string // short: a unix socket has a path of at most 107 bytes
 	ref  xenapi.Ref[xenapi.Host]
 }
 
@@ -62,7 +62,7 @@ func (b *bed) form(n int) {
 	b.t.Helper()
 	etcd := startEtcd(b.t, b.net.port())
 	for i := range n {
-		h := &host{name: fmt.Sprintf("host%d", i+1), port: b.net.port()}
+		h := &host{name: fmt.Sprintf("h%d", i+1), port: b.net.port()}
 		root := filepath.Join(b.dir, h.name)
 		if err := os.Mkdir(root, 0o755); err != nil {
 			b.t.Fatal(err)
