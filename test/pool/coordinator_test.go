@@ -40,21 +40,25 @@ func TestCoordinatorIsolated(t *testing.T) {
 	first, others := b.hosts[0], b.hosts[1:]
 	pool, _ := harness.Only[xenapi.Pool](first.Daemon)
 	b.isolate(first)
-	designated := make(chan error, 1)
+	written := make(chan error, 1)
 	go func() {
 		_, err := ask[any](first, "pool.set_default_SR", pool, "OpaqueRef:NULL")
-		designated <- err
+		written <- err
 	}()
 	next := b.succeeded(first, others[0])
 	b.goesOn(others...)
+	if err := <-written; err == nil {
+		t.Error("a host that reaches no database has changed something")
+	}
 	b.rejoin(first)
-	err := <-designated
-	t.Logf("a write on the isolated host: %v", err)
 	b.allLive()
 	for _, h := range b.hosts {
 		if got := b.coordinator(h); got != next {
 			t.Errorf("%s takes %v for the coordinator, not %s", h.name, got, next.name)
 		}
+	}
+	if sr := harness.Record(first.Daemon, pool).DefaultSR; sr != b.shared {
+		t.Errorf("the default SR became %s", sr)
 	}
 	b.goesOn(b.hosts...)
 	b.allClean()
