@@ -23,7 +23,7 @@ import (
 
 var (
 	seed   = flag.Uint64("seed", 0, "of the random faults; 0 takes one by chance")
-	rounds = flag.Int("rounds", 4, "how many random faults there are")
+	rounds = flag.Int("rounds", 3, "how many random faults there are")
 )
 
 const (
