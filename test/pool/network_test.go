@@ -74,6 +74,8 @@ func (n *network) port() port {
 	n.ip("netns", "add", p.name)
 	n.t.Cleanup(func() { n.ip("netns", "delete", p.name) })
 	n.ip("link", "add", p.name, "type", "veth", "peer", "name", "eth0", "netns", p.name)
+	// A namespace outlives its name while connections of killed daemons linger.
+	n.t.Cleanup(func() { n.ip("link", "delete", p.name) })
 	n.ip("link", "set", p.name, "up")
 	p.ip("address", "add", p.address+"/24", "dev", "eth0")
 	p.ip("link", "set", "lo", "up")
