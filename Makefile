@@ -42,6 +42,12 @@ fuzz: ## fuzz the wire codecs, the patch file and the join token, a minute each
 	go test -run '^$$' -fuzz FuzzVerify -fuzztime 60s ./internal/hotfix
 	go test -run '^$$' -fuzz FuzzParseToken -fuzztime 60s ./internal/authority
 
+.PHONY: faults
+faults: ROUNDS ?= 100
+faults: SEED ?= 0
+faults: deps ## random faults in a pool of three hosts, many: ROUNDS=100, SEED=0 for one by chance
+	go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./test/pool -rounds=$(ROUNDS) -seed=$(SEED)
+
 .PHONY: bench
 bench: build ## measure against gpg, cp and qemu-img, as ratios
 	go run ./bench

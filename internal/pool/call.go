@@ -35,6 +35,9 @@ const (
 const (
 	// dialTimeout bounds the making of a connection to another host.
 	dialTimeout = 5 * time.Second
+	// answerTimeout is how long the answer to a call may take once its task has ended. A network that falls silent breaks
+	// no connection, for minutes.
+	answerTimeout = 5 * time.Second
 	// catchUpTimeout bounds the wait for what another host has seen of the database.
 	catchUpTimeout = 10 * time.Second
 	// maxReply bounds the answer of a call, in bytes: the output of a patch's program is the longest.
@@ -82,7 +85,7 @@ func (h *Hosts) CallFor(ctx context.Context, host xenapi.Ref[xenapi.Host], sessi
 }
 
 // post sends a call and reads the answer. It ends early when the pool takes the host for dead, however long the
-// network is silent about it. sent says that the host may have got the call.
+// network is silent about it, or when the task t has ended and its answer is lost. sent says that the host may have got the call.
 func (h *Hosts) post(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi.Ref[xenapi.Task], body []byte) (reply []byte, sent bool, err error) {
 	ctx, giveUp := context.WithCancelCause(ctx)
 	defer giveUp(nil)
@@ -91,6 +94,9 @@ func (h *Hosts) post(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi
 		return nil, false, err
 	}
 	go h.watch(ctx, host, giveUp)
+	if !t.IsNull() {
+		go h.watchTask(ctx, t, giveUp)
+	}
 	var wrote atomic.Bool
 	traced := httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{WroteHeaders: func() { wrote.Store(true) }})
 	request, err := http.NewRequestWithContext(traced, http.MethodPost, "https://"+address+"/jsonrpc", bytes.NewReader(body))
@@ -120,6 +126,18 @@ func (h *Hosts) post(ctx context.Context, host xenapi.Ref[xenapi.Host], t xenapi
 func (h *Hosts) watch(ctx context.Context, host xenapi.Ref[xenapi.Host], giveUp context.CancelCauseFunc) {
 	if h.db.Wait(ctx, func(tx *db.Tx) (bool, error) { return !Alive(tx, host), nil }) == nil {
 		giveUp(xenapi.ErrHostOffline(host))
+	}
+}
+
+// watchTask gives up on an answer that has not come a while after the task ended: the row says what the answer would. It
+// returns when ctx ends.
+func (h *Hosts) watchTask(ctx context.Context, t xenapi.Ref[xenapi.Task], giveUp context.CancelCauseFunc) {
+	ended := func(tx *db.Tx) (bool, error) {
+		rec, found := db.Lookup(tx, t)
+		return !found || rec.Status != xenapi.TaskStatusPending, nil
+	}
+	if h.db.Wait(ctx, ended) == nil && pause(ctx, answerTimeout) == nil {
+		giveUp(errors.New("the task has ended, and its answer does not come"))
 	}
 }
 

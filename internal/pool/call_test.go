@@ -184,6 +184,13 @@ func TestAnswerLost(t *testing.T) {
 			cutOff(w)
 			n.store.EndLeases()
 		}, "", xenapi.NewError(xenapi.CodeHostOffline), xenapi.TaskStatusPending}, // its claims are the coordinator's to release
+		{"the network is silent and the work ends", func(n *neighbours, w http.ResponseWriter) {
+			n.put(func(rec *xenapi.Task) {
+				taken(rec, n)
+				rec.Status, rec.Result = xenapi.TaskStatusSuccess, "<value>silent</value>"
+			})
+			<-n.t.Context().Done()
+		}, "silent", nil, xenapi.TaskStatusSuccess},
 		{"the network is silent and the host dies", func(n *neighbours, w http.ResponseWriter) {
 			n.put(func(rec *xenapi.Task) { taken(rec, n) })
 			n.store.EndLeases()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -41,8 +42,18 @@ func Isolate() error {
 	return again(here)
 }
 
-// again replaces the program by itself.
+// parentDeath is the signal that this process asked for when its parent ends, 0 for none. The kernel keeps it with the
+// thread that asked, which is the first one, as this is.
+var parentDeath = func() (signal int32) {
+	_ = unix.Prctl(unix.PR_GET_PDEATHSIG, uintptr(unsafe.Pointer(&signal)), 0, 0, 0) // it cannot fail
+	return signal
+}()
+
+// again replaces the program by itself. This thread becomes its first one, and asks for what that had asked for.
 func again(here string) error {
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(parentDeath), 0, 0, 0); err != nil {
+		return fmt.Errorf("isolate mounts: end with the parent: %w", err)
+	}
 	program, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("isolate mounts: %w", err)

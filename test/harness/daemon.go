@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -39,6 +40,10 @@ type Options struct {
 	Trusted []*Key // whose signatures count
 	Etcd    string // endpoint of an etcd of one's own; "" is the embedded one
 	HTTPS   string // address of the listener; "" is 127.0.0.1 and a port that is free
+
+	// Within is a program with its arguments that puts itself into other namespaces and becomes the daemon; none
+	// starts the daemon in those of the test.
+	Within []string
 }
 
 // Daemon is a poolpatch serve. Its test stops it, and fails if it left anything.
@@ -119,8 +124,9 @@ func (d *Daemon) launch() {
 func (d *Daemon) Launch() error {
 	d.t.Helper()
 	r := &run{ready: make(chan struct{}), ended: make(chan struct{})}
-	r.cmd = exec.Command(Binary(d.t, d.options.Build), "serve", "--root", d.Root,
+	argv := append(slices.Clone(d.options.Within), Binary(d.t, d.options.Build), "serve", "--root", d.Root,
 		"--https", d.options.HTTPS, "--root-password-file", d.Path("password"))
+	r.cmd = exec.Command(argv[0], argv[1:]...)
 	if d.options.Etcd != "" {
 		r.cmd.Args = append(r.cmd.Args, "--etcd-endpoints", d.options.Etcd)
 	}

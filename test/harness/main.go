@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -84,9 +85,12 @@ func enter() (lock *os.File, err error) {
 	return flock(filepath.Join(work, lockName), 0)
 }
 
-// removeRun removes the directory of a dead run and the loop devices over its files. Its mounts ended with
-// it: they were in its namespace.
+// removeRun removes the directory of a dead run, the processes that work below it and the loop devices over its files. Its
+// mounts ended with it: they were in its namespace.
 func removeRun(dir string) error {
+	if err := killBelow(dir); err != nil {
+		return err
+	}
 	devices, err := volume.Devices()
 	if err != nil {
 		return err
@@ -99,6 +103,33 @@ func removeRun(dir string) error {
 		}
 	}
 	return os.RemoveAll(dir)
+}
+
+// killBelow kills the processes whose arguments or environment name a file below a directory, and waits for their end:
+// daemons, programs of patches, and what a test started itself.
+func killBelow(dir string) error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || !names(pid, dir+"/") {
+			continue
+		}
+		_ = unix.Kill(pid, unix.SIGKILL) // it may have ended by itself
+		if !within(patience, func() bool { return !names(pid, dir+"/") }) {
+			return fmt.Errorf("process %d does not end", pid)
+		}
+	}
+	return nil
+}
+
+// names reports whether a process has a text in its arguments or its environment. One that has ended has neither.
+func names(pid int, text string) bool {
+	args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	environment, _ := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	return bytes.Contains(args, []byte(text)) || bytes.Contains(environment, []byte(text))
 }
 
 // flock takes the lock on a file, which ends with the process at the latest.
