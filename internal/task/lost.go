@@ -11,7 +11,7 @@ import (
 // tasks own stays recorded for their next start, but for attachments that only read.
 func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 	for ref, rec := range db.All[xenapi.Task](tx) {
-		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) && !rec.ByClient {
+		if dead(tx, rec, alive) {
 			if err := end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, xenapi.ErrHostOffline(rec.ResidentOn)) }); err != nil {
 				return err
 			}
@@ -30,11 +30,16 @@ func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 // Lost reports whether FailLost would change anything.
 func Lost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) bool {
 	for _, rec := range db.All[xenapi.Task](tx) {
-		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) && !rec.ByClient {
+		if dead(tx, rec, alive) {
 			return true
 		}
 	}
 	return false
+}
+
+// dead tells a task whose work has ended with its host.
+func dead(tx *db.Tx, rec xenapi.Task, alive func(xenapi.Ref[xenapi.Host]) bool) bool {
+	return rec.Status == xenapi.TaskStatusPending && !rec.ByClient && !rec.Roams && lost(tx, rec.ResidentOn, alive)
 }
 
 func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.Host]) bool) bool {
