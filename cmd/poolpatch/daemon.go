@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -34,19 +33,15 @@ type childDaemon struct {
 	ended chan error
 }
 
-// startDaemon starts this program as a daemon below a root, on the unix socket and a free port of the
+// startDaemon starts this program as a daemon below a root, on the unix socket and an address of the
 // loopback device. It gets a process group of its own, so that the Ctrl-C of a terminal reaches only this
 // process, which then stops it; when this process is killed, it ends too.
-func startDaemon(root string) (*childDaemon, error) {
+func startDaemon(root, address string) (*childDaemon, error) {
 	program, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	address, err := freeAddress()
-	if err != nil {
-		return nil, err
-	}
-	log, err := os.Create(filepath.Join(filepath.Dir(root), "daemon.log"))
+	log, err := os.OpenFile(root+".log", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -77,10 +72,10 @@ func startWithParent(cmd *exec.Cmd, ended chan<- error) error {
 	return <-started
 }
 
-// freeAddress finds a port that nobody listens on. Somebody may take it before the daemon does, which
+// freeAddress finds a port of an address that nobody listens on. Somebody may take it before the daemon does, which
 // then does not start.
-func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ip string) (string, error) {
+	l, err := net.Listen("tcp", ip+":0")
 	if err != nil {
 		return "", err
 	}
@@ -124,6 +119,14 @@ func (d *childDaemon) stop(failed bool, w io.Writer) error {
 		return fmt.Errorf("stop the daemon: %w", err)
 	}
 	return nil
+}
+
+// kill ends the daemon as a power cut does.
+func (d *childDaemon) kill() error {
+	defer d.log.Close()
+	err := d.cmd.Process.Kill()
+	<-d.ended
+	return err
 }
 
 func (d *childDaemon) logTail() string {

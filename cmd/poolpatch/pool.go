@@ -77,10 +77,12 @@ it has a copy of the pool's database. Without a majority of the copies nothing c
 			for _, o := range hosts.sorted(members) {
 				rows = append(rows, statusOf(o, pool, metrics[o.Rec.Metrics].Live))
 			}
-			return c.table("NAME ADDRESS ROLE LIVE ENABLED DATABASE VERSION NEEDS", rows)
+			return c.table(statusColumns, rows)
 		}),
 	})
 }
+
+const statusColumns = "NAME ADDRESS ROLE LIVE ENABLED DATABASE VERSION NEEDS"
 
 func statusOf(o object[xenapi.Host], pool xenapi.Pool, live bool) []string {
 	role := "member"

@@ -48,7 +48,7 @@ func TestScripts(t *testing.T) {
 func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	root := ts.MkAbs(args[0])
 	ts.Check(os.MkdirAll(root, 0o755))
-	address, err := freeAddress()
+	address, err := freeAddress("127.0.0.1")
 	ts.Check(err)
 	ts.Setenv("HTTPS", "https://"+address)
 	notify := ts.MkAbs(".ready")
