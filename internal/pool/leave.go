@@ -92,7 +92,7 @@ func forget(tx *db.Tx, host xenapi.Ref[xenapi.Host], rec xenapi.Host) error {
 		}
 	}
 	return errors.Join(deleteIfThere(tx, rec.Metrics), deleteIfThere(tx, rec.ControlDomain),
-		deleteIfThere(tx, presenceOf(host)), db.Delete(tx, host))
+		deleteIfThere(tx, presenceOf(host)), deleteIfThere(tx, followedBy(host)), db.Delete(tx, host))
 }
 
 // forgetSR deletes the rows of an SR that no host has a PBD of any more, unless it is a shared one.

@@ -41,7 +41,7 @@ func presenceOf(host xenapi.Ref[xenapi.Host]) xenapi.Ref[presence] {
 
 // Tables are what the package keeps in the database besides XenAPI's classes.
 func Tables() []db.Table {
-	return []db.Table{db.TableOf[presence](), db.TableOf[trust](), db.TableOf[joinToken]()}
+	return []db.Table{db.TableOf[presence](), db.TableOf[trust](), db.TableOf[joinToken](), db.TableOf[followed]()}
 }
 
 // Alive reports whether a host's daemon lives. A transaction that has asked conflicts with a change of the answer.
