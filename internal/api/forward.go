@@ -26,6 +26,8 @@ var places = map[string]place{
 
 	"pool.eject":   atCoordinator,
 	"pool.level":   atCoordinator,
+
+	"pool.rotate_authority": atCoordinator,
 	"host.destroy": atCoordinator,
 
 	"PBD.plug":   atPBD,
