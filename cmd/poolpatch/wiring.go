@@ -240,6 +240,9 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
 		})
 	}
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error { return h.cluster.SettleDeparted(ctx, h.log) })
+	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {

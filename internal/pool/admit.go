@@ -49,6 +49,10 @@ type Admission struct {
 func (c *Cluster) Admit(ctx context.Context, a Applicant, allowed bool) (Admission, error) {
 	now := time.Now()
 	var admitted Admission
+	// A host that has left this address takes its copy of the database along first.
+	if err := c.removeCopy(ctx, URL(a.Address)); err != nil {
+		return admitted, err
+	}
 	err := c.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		if Coordinating(tx, c.Me) != nil {
 			return notCoordinator(tx)
@@ -80,6 +84,10 @@ func fits(tx *db.Tx, a Applicant) error {
 	}
 	if ref, err := db.ByUUID[xenapi.Host](tx, a.HostUUID); err == nil && Alive(tx, ref) {
 		return xenapi.ErrHostIsLive(ref)
+	}
+	if _, leaving := db.Lookup(tx, departedRef(URL(a.Address))); leaving {
+		ref, _, _ := thePool(tx)
+		return xenapi.ErrOtherOperationInProgress("pool", ref.String(), "eject")
 	}
 	coordinator, err := db.Get(tx, Coordinator(tx))
 	if err != nil {

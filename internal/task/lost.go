@@ -11,7 +11,7 @@ import (
 // tasks own stays recorded for their next start, but for attachments that only read.
 func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 	for ref, rec := range db.All[xenapi.Task](tx) {
-		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) && !rec.ByClient {
+		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) {
 			if err := end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, xenapi.ErrHostOffline(rec.ResidentOn)) }); err != nil {
 				return err
 			}
@@ -27,14 +27,20 @@ func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 	return nil
 }
 
-// Lost reports whether FailLost would change anything.
-func Lost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) bool {
+// Lost are the hosts that do not live and of which FailLost would change something.
+func Lost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) map[xenapi.Ref[xenapi.Host]]bool {
+	dead := map[xenapi.Ref[xenapi.Host]]bool{}
 	for _, rec := range db.All[xenapi.Task](tx) {
-		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) && !rec.ByClient {
-			return true
+		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) {
+			dead[rec.ResidentOn] = true
 		}
 	}
-	return false
+	for _, b := range db.All[Belonging](tx) {
+		if b.Detail["mode"] == "RO" && lost(tx, b.Host, alive) {
+			dead[b.Host] = true
+		}
+	}
+	return dead
 }
 
 func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.Host]) bool) bool {
@@ -42,20 +48,24 @@ func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.
 	return known && !alive(host)
 }
 
-// Bequeath makes what a host's tasks own on SRs that the heir can reach the heir's, and forgets the rest: it is gone with
-// the host, or out of reach with its storage.
-func Bequeath(tx *db.Tx, from, heir xenapi.Ref[xenapi.Host], reaches func(xenapi.Ref[xenapi.SR]) bool) error {
+// Bequeath makes what a host's tasks own on an SR the heir's of that SR, whose next start removes it, if UndoEnded does not
+// before. Where the heir is null, and of what is on no SR, the record is forgotten: the thing is gone with the host.
+func Bequeath(tx *db.Tx, from xenapi.Ref[xenapi.Host], heir func(xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.Host]) error {
 	for ref, b := range db.All[Belonging](tx) {
 		if b.Host != from {
 			continue
 		}
-		if sr := xenapi.Ref[xenapi.SR](b.Detail["SR"]); sr == "" || !reaches(sr) {
+		var to xenapi.Ref[xenapi.Host]
+		if sr := xenapi.Ref[xenapi.SR](b.Detail["SR"]); !sr.IsNull() {
+			to = heir(sr)
+		}
+		if to.IsNull() {
 			if err := db.Delete(tx, ref); err != nil {
 				return err
 			}
 			continue
 		}
-		b.Host = heir
+		b.Host = to
 		if err := db.Put(tx, ref, b); err != nil {
 			return err
 		}
