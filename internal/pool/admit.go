@@ -228,13 +228,18 @@ func plug(tx *db.Tx, host xenapi.Ref[xenapi.Host], sr xenapi.Ref[xenapi.SR], con
 	return db.Insert(tx, xenapi.NewRef[xenapi.PBD](), rec)
 }
 
-// Describe is this host as an applicant to another pool. Errors: OPERATION_NOT_ALLOWED saying what it must be rid of first,
+// Describe is this host as an applicant to another pool; joining is the task that runs on it meanwhile. Errors: OPERATION_NOT_ALLOWED saying what it must be rid of first,
 // POOL_JOINING_HOST_CANNOT_CONTAIN_SHARED_SRS.
-func (c *Cluster) Describe(force bool) (a Applicant, err error) {
+func (c *Cluster) Describe(joining xenapi.Ref[xenapi.Task], force bool) (a Applicant, err error) {
 	a = Applicant{Identity: c.Identity, Force: force}
 	return a, c.DB.View(func(tx *db.Tx) error {
 		if n := len(InOrder(tx)); n > 1 {
 			return xenapi.ErrOperationNotAllowed(fmt.Sprintf("this host is in a pool of %d hosts: eject it first", n))
+		}
+		for ref, rec := range db.All[xenapi.Task](tx) {
+			if rec.Status == xenapi.TaskStatusPending && ref != joining {
+				return xenapi.ErrOperationNotAllowed("this host runs the task " + rec.NameLabel + ": wait for it, or cancel or destroy it")
+			}
 		}
 		for _, patch := range db.All[xenapi.PoolPatch](tx) {
 			if _, ok := db.Lookup(tx, patch.VDI); ok {

@@ -311,6 +311,9 @@ func TestDestroy(t *testing.T) {
 		if !slices.Equal(counts, []int{1, 1, 1, 1, 0, 0}) {
 			t.Errorf("rows %v", counts)
 		}
+		if n := len(all[task.Belonging](g.DB)); n != 1 {
+			t.Errorf("%d belongings are left", n)
+		}
 		for _, b := range all[task.Belonging](g.DB) {
 			if b.Object != "ours" || b.Host != g.Me {
 				t.Errorf("left is %+v", b)
@@ -392,5 +395,99 @@ func TestSettleLost(t *testing.T) {
 			stop()
 			<-ended
 		})
+	}
+}
+
+// TestEject: the coordinator and a host that is busy stay; a host that leaves hears of it, and its copy goes.
+func TestEject(t *testing.T) {
+	t.Parallel()
+	inCluster(t, 2, func(cl *cluster) {
+		one, two := cl.hosts[0], cl.hosts[1]
+		kept := &copies{urls: map[string]bool{"https://10.0.0.2:443": true}}
+		cluster := func(m *member) *pool.Cluster { return &pool.Cluster{DB: m.d, Me: m.ref, Keepers: kept} }
+		ctx := context.Background()
+		change(cl.t, one.d, two.ref, func(rec *xenapi.Host) { rec.Address = "10.0.0.2" })
+		put := func(fn func(*db.Tx) error) {
+			if err := one.d.Update(ctx, fn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		refused := func(what string, from *member, host xenapi.Ref[xenapi.Host], code string) {
+			synctest.Wait()
+			if err := cluster(from).Eject(ctx, host); xenapi.CodeOf(err) != code {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+		refused("on a host that is not the coordinator", two, two.ref, xenapi.CodeHostIsSlave)
+		refused("the coordinator", one, one.ref, xenapi.CodeOperationNotAllowed)
+		refused("no host", one, "OpaqueRef:none", xenapi.CodeHandleInvalid)
+		put(func(tx *db.Tx) error {
+			return db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: "t", Status: xenapi.TaskStatusPending, ResidentOn: two.ref})
+		})
+		refused("a host with a task", one, two.ref, xenapi.CodeOperationNotAllowed)
+		put(func(tx *db.Tx) error {
+			return errors.Join(db.Delete(tx, xenapi.Ref[xenapi.Task]("OpaqueRef:t")),
+				db.Insert(tx, "OpaqueRef:b", task.Belonging{Host: two.ref, Kind: "attachment", Object: "o"}))
+		})
+		refused("a host that uses a VDI", one, two.ref, xenapi.CodeOperationNotAllowed)
+		put(func(tx *db.Tx) error { return db.Delete(tx, xenapi.Ref[task.Belonging]("OpaqueRef:b")) })
+		if err := cluster(one).Destroy(ctx, two.ref); xenapi.CodeOf(err) != xenapi.CodeHostIsLive {
+			t.Errorf("destroying a host that lives: %v", err)
+		}
+		if n := len(all[xenapi.Host](one.d)); n != 2 {
+			t.Errorf("%d hosts are left of those that stay", n)
+		}
+
+		heard := make(chan error, 1)
+		go func() { heard <- pool.Evicted(ctx, two.d, two.ref) }()
+		if err := cluster(one).Eject(ctx, two.ref); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-heard; err != nil {
+			t.Error(err)
+		}
+		if hosts, left := len(all[xenapi.Host](one.d)), kept.list(); hosts != 1 || len(left) != 0 {
+			t.Errorf("%d hosts, copies %v", hosts, left)
+		}
+		if _, err := pool.Enter(ctx, two.d, pool.Identity{HostUUID: "uuid-1"}, pool.Admitted); !errors.Is(err, pool.ErrEjected) {
+			t.Errorf("it enters again: %v", err)
+		}
+	})
+}
+
+// TestWhoMayAskToJoin: a host that would lose something stays where it is.
+func TestWhoMayAskToJoin(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		what string
+		put  func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error
+		want string
+	}{
+		{"nothing", func(*db.Tx, xenapi.Ref[xenapi.Host]) error { return nil }, ""},
+		{"a task", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
+			return db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: "t", Status: xenapi.TaskStatusPending, ResidentOn: me})
+		}, xenapi.CodeOperationNotAllowed},
+		{"another host", func(tx *db.Tx, _ xenapi.Ref[xenapi.Host]) error {
+			return db.Insert(tx, "OpaqueRef:other", xenapi.Host{UUID: uuidTwo})
+		}, xenapi.CodeOperationNotAllowed},
+		{"a patch in a VDI", func(tx *db.Tx, _ xenapi.Ref[xenapi.Host]) error {
+			return errors.Join(db.Insert(tx, "OpaqueRef:v", xenapi.VDI{UUID: "v"}), db.Insert(tx, "OpaqueRef:p", xenapi.PoolPatch{UUID: "p", VDI: "OpaqueRef:v"}))
+		}, xenapi.CodeOperationNotAllowed},
+		{"a shared SR", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
+			return errors.Join(db.Insert(tx, "OpaqueRef:s", xenapi.SR{UUID: "s", Shared: true}),
+				db.Insert(tx, "OpaqueRef:b", xenapi.PBD{UUID: "b", Host: me, SR: "OpaqueRef:s", CurrentlyAttached: true}))
+		}, xenapi.CodePoolJoiningHostCannotContainSharedSRs},
+	} {
+		d := open(t, memkv.New(), "one")
+		me := enter(t, d, one).Host
+		if err := d.Update(t.Context(), func(tx *db.Tx) error {
+			return errors.Join(c.put(tx, me), db.Insert(tx, "OpaqueRef:joining", xenapi.Task{UUID: "joining", Status: xenapi.TaskStatusPending, ResidentOn: me}))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := (&pool.Cluster{DB: d, Me: me}).Describe("OpaqueRef:joining", true)
+		if xenapi.CodeOf(err) != c.want {
+			t.Errorf("%s: %v, want %q", c.what, err, c.want)
+		}
 	}
 }
