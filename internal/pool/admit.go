@@ -237,7 +237,8 @@ func (c *Cluster) Describe(joining xenapi.Ref[xenapi.Task], force bool) (a Appli
 			return xenapi.ErrOperationNotAllowed(fmt.Sprintf("this host is in a pool of %d hosts: eject it first", n))
 		}
 		for ref, rec := range db.All[xenapi.Task](tx) {
-			if rec.Status == xenapi.TaskStatusPending && ref != joining {
+			// Tasks of the daemon's own are begun again after its restart.
+			if rec.Status == xenapi.TaskStatusPending && rec.AuthUser != "" && ref != joining {
 				return xenapi.ErrOperationNotAllowed("this host runs the task " + rec.NameLabel + ": wait for it, or cancel or destroy it")
 			}
 		}

@@ -465,8 +465,11 @@ func TestWhoMayAskToJoin(t *testing.T) {
 	}{
 		{"nothing", func(*db.Tx, xenapi.Ref[xenapi.Host]) error { return nil }, ""},
 		{"a task", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
-			return db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: "t", Status: xenapi.TaskStatusPending, ResidentOn: me})
+			return db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: "t", Status: xenapi.TaskStatusPending, ResidentOn: me, AuthUser: "root"})
 		}, xenapi.CodeOperationNotAllowed},
+		{"a task of the daemon's own", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
+			return db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: "t", Status: xenapi.TaskStatusPending, ResidentOn: me})
+		}, ""},
 		{"another host", func(tx *db.Tx, _ xenapi.Ref[xenapi.Host]) error {
 			return db.Insert(tx, "OpaqueRef:other", xenapi.Host{UUID: uuidTwo})
 		}, xenapi.CodeOperationNotAllowed},
@@ -481,7 +484,7 @@ func TestWhoMayAskToJoin(t *testing.T) {
 		d := open(t, memkv.New(), "one")
 		me := enter(t, d, one).Host
 		if err := d.Update(t.Context(), func(tx *db.Tx) error {
-			return errors.Join(c.put(tx, me), db.Insert(tx, "OpaqueRef:joining", xenapi.Task{UUID: "joining", Status: xenapi.TaskStatusPending, ResidentOn: me}))
+			return errors.Join(c.put(tx, me), db.Insert(tx, "OpaqueRef:joining", xenapi.Task{UUID: "joining", Status: xenapi.TaskStatusPending, ResidentOn: me, AuthUser: "root"}))
 		}); err != nil {
 			t.Fatal(err)
 		}
