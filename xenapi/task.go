@@ -29,6 +29,11 @@ type Task struct {
 	ByClient bool `json:"by_client" xenapi:"internal"`
 	// CancelRequested is set by task.cancel; whoever runs the task notices it.
 	CancelRequested bool `json:"cancel_requested" xenapi:"internal"`
+	// KillRequested is set when even a step that is not interrupted is to be ended.
+	KillRequested bool `json:"kill_requested" xenapi:"internal"`
+	// Roams: no host runs the task. It waits for one to take it, or whichever host is the coordinator sees to it; so the
+	// death of a host does not end it.
+	Roams bool `json:"roams" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

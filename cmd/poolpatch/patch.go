@@ -21,7 +21,7 @@ func (c *cli) patchCommand() *cobra.Command {
 A patch is a signed file. It is kept in a VDI, and each host that applies it works on a private
 copy. When a patch is applied everywhere, "poolpatch vdi destroy" frees the space of its
 content; the record of what is applied stays.`,
-		c.patchUpload(), c.patchList(), c.patchShow(), c.patchPrecheck(), c.patchApply(), c.patchPoolApply(),
+		c.patchUpload(), c.patchList(), c.patchShow(), c.patchPrecheck(), c.patchApply(), c.patchPoolApply(), c.patchStatus(), c.patchContinue(), c.patchCancel(),
 		c.patchDownload(), c.patchDestroy(), c.patchClean(), c.patchPoolClean()))
 }
 
@@ -307,20 +307,6 @@ func (c *cli) patchVerb(message string, done func(xenapi.PoolPatch) string, cmd 
 		return err
 	})
 	return cmd
-}
-
-func (c *cli) patchPoolApply() *cobra.Command {
-	return c.patchVerb("pool_patch.pool_apply",
-		func(rec xenapi.PoolPatch) string {
-			return oneLine(rec.NameLabel) + " is applied on every host" + afterwards(rec)
-		},
-		&cobra.Command{
-			Use:   "pool-apply UUID",
-			Short: "Apply a patch on every host of the pool",
-			Long: `Apply a patch on every host of the pool: all prechecks first, then the coordinator, then the
-others. Hosts that have it are skipped. After a failure no further host is begun.`,
-			Example: "  poolpatch patch pool-apply 3f1c",
-		})
 }
 
 func (c *cli) patchDestroy() *cobra.Command {

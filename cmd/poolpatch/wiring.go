@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -49,7 +50,7 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(pool.Tables(),
+	return append(slices.Concat(pool.Tables(), patch.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
@@ -131,6 +132,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
 		Encode: rpc.MarshalXMLValue, Step: atStep,
 		Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil },
+		Alive:        pool.Alive,
 		Others:       others,
 		Fetch:        others.FetchPatch,
 	})
@@ -254,6 +256,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
+	group.Go(func() error { return untilDone(ctx, h.patches.DriveRollouts) })
 	group.Go(func() error { h.collect(ctx); return nil })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error { return pool.Lead(ctx, h.db, h.member.Host, h.findLegacy) })

@@ -23,6 +23,18 @@ func (a *API) patchPoolApply(ctx context.Context, c *call, self patchRef) error 
 	return a.services.Patches.PoolApply(ctx, c.task, self)
 }
 
+func (a *API) patchPoolApplyContinue(ctx context.Context, _ *call, self patchRef) error {
+	return a.services.Patches.Continue(ctx, self)
+}
+
+func (a *API) patchPoolApplyCancel(ctx context.Context, _ *call, self patchRef, kill bool) error {
+	return a.services.Patches.Stop(ctx, self, kill)
+}
+
+func (a *API) patchPoolApplyStatus(_ context.Context, _ *call, self patchRef) (string, error) {
+	return a.services.Patches.Status(self)
+}
+
 func (a *API) patchClean(ctx context.Context, c *call, self patchRef) error {
 	return a.services.Patches.Clean(ctx, c.task, self)
 }

@@ -76,7 +76,7 @@ func tables() []db.Table {
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
-		db.TableOf[task.Belonging](),
+		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
 	}
 }
 

@@ -72,6 +72,7 @@ type attempt struct {
 	patch  xenapi.Ref[xenapi.PoolPatch]
 	row    xenapi.Ref[xenapi.HostPatch]
 	ran    bool // the program has ended well: what fails from here on is only the record of it
+	killed bool // the program was ended by force: nobody knows how far it came
 	output string
 }
 
@@ -95,8 +96,9 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 	}
 	s.step("apply-running")
 	// A crash from here to the stamp makes the row interrupted: nobody knows how far the program came.
-	output, info, err := s.runApply(context.WithoutCancel(ctx), a, c)
+	output, info, err := s.runApply(t.UntilKilled(), a, c)
 	if err != nil {
+		a.killed = t.UntilKilled().Err() != nil
 		return err
 	}
 	a.ran, a.output = true, prechecked+output
@@ -156,10 +158,10 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 }
 
 // giveUp ends a failed attempt: the row goes, or goes back to interrupted. When the program itself ended
-// well, the row must not forget that: it becomes interrupted, unless the stamp tells the next start more.
+// well, or was killed, the row must not forget that: it becomes interrupted, unless the stamp tells the next start more.
 func (s *Service) giveUp(ctx context.Context, t *task.Task, a attempt) error {
 	event := Fail
-	if a.ran {
+	if a.ran || a.killed {
 		event = Crash
 	}
 	return s.update(ctx, func(tx *db.Tx) error {
@@ -191,66 +193,6 @@ var guidance = map[xenapi.AfterApplyGuidance]xenapi.UpdateGuidance{
 	xenapi.AfterApplyGuidanceRestartXAPI: xenapi.UpdateGuidanceRestartToolstack,
 	xenapi.AfterApplyGuidanceRestartHVM:  xenapi.UpdateGuidanceRestartVM,
 	xenapi.AfterApplyGuidanceRestartPV:   xenapi.UpdateGuidanceRestartVM,
-}
-
-// PoolApply applies the patch on every host that lacks it: every host's precheck first, before any
-// change; then the coordinator; then the others. Errors: those of Apply, from the first host that fails.
-func (s *Service) PoolApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
-	release, err := s.hold(ctx, t, ref, opPoolApply)
-	if err != nil {
-		return err
-	}
-	defer release()
-	hosts := s.hostsWithout(ref)
-	for _, host := range hosts {
-		if err := s.subtask(ctx, t, "precheck", func(ctx context.Context, sub *task.Task) error {
-			_, err := s.Precheck(ctx, sub, ref, host)
-			return err
-		}); err != nil {
-			return err
-		}
-	}
-	for i, host := range hosts {
-		if err := s.subtask(ctx, t, "apply", func(ctx context.Context, sub *task.Task) error {
-			_, err := s.Apply(ctx, sub, ref, host)
-			return err
-		}); err != nil {
-			return err
-		}
-		t.Progress(ctx, float64(i+1)/float64(len(hosts)))
-	}
-	return s.update(ctx, func(tx *db.Tx) error {
-		return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error { rec.PoolApplied = true; return nil })
-	})
-}
-
-func (s *Service) subtask(ctx context.Context, parent *task.Task, label string, work func(context.Context, *task.Task) error) error {
-	_, err := s.tasks.Do(ctx, task.Spec{Label: "pool_patch." + label, Parent: parent.Ref()},
-		func(ctx context.Context, t *task.Task) (any, error) { return "", work(ctx, t) })
-	return err
-}
-
-// hostsWithout lists the hosts that have not applied the patch, the coordinator first.
-func (s *Service) hostsWithout(ref xenapi.Ref[xenapi.PoolPatch]) []xenapi.Ref[xenapi.Host] {
-	var hosts []xenapi.Ref[xenapi.Host]
-	_ = s.db.View(func(tx *db.Tx) error {
-		var master xenapi.Ref[xenapi.Host]
-		for _, pool := range db.All[xenapi.Pool](tx) {
-			master = pool.Master
-		}
-		for host := range db.All[xenapi.Host](tx) {
-			if _, rec := hostPatchOf(tx, ref, host); rec.Applied {
-				continue
-			}
-			if host == master {
-				hosts = slices.Insert(hosts, 0, host)
-			} else {
-				hosts = append(hosts, host)
-			}
-		}
-		return nil
-	})
-	return hosts
 }
 
 // here refuses a host that this daemon does not serve.

@@ -28,6 +28,8 @@ type Options struct {
 	Encode func(any) string
 	// Coordinating says in a transaction whether this host is the coordinator when that commits; nil: it always is.
 	Coordinating func(*db.Tx) bool
+	// Alive says whether a host lives; nil: this one does, and no other.
+	Alive func(tx *db.Tx, host xenapi.Ref[xenapi.Host]) bool
 	// Others are the other hosts of the pool; nil: there are none.
 	Others Others
 	// Fetch gives the signed file of a patch as the coordinator has it, and its length in bytes, for a host that is not
@@ -58,6 +60,8 @@ type Service struct {
 	log      *slog.Logger
 
 	coordinating func(*db.Tx) bool
+	alive        func(*db.Tx, xenapi.Ref[xenapi.Host]) bool
+	driving      drivers
 	others       Others
 	fetch        func(ctx context.Context, uuid string) (io.ReadCloser, int64, error)
 }
@@ -67,13 +71,16 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage St
 	if o.Step == nil {
 		o.Step = func(string) {}
 	}
+	if o.Alive == nil {
+		o.Alive = func(_ *db.Tx, other xenapi.Ref[xenapi.Host]) bool { return other == host }
+	}
 	if o.Coordinating == nil {
 		o.Coordinating = func(*db.Tx) bool { return true }
 	}
 	return &Service{
 		db: d, host: host, tasks: tasks, storage: storage, verifier: verifier,
 		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs,
-		encode: o.Encode, step: o.Step, log: log, coordinating: o.Coordinating, others: o.Others, fetch: o.Fetch,
+		encode: o.Encode, step: o.Step, log: log, coordinating: o.Coordinating, alive: o.Alive, others: o.Others, fetch: o.Fetch,
 	}
 }
 

@@ -113,7 +113,7 @@ func (s *Service) left(kind string, dead func(*db.Tx, Belonging) bool) []Belongi
 func (s *Service) endDeadTasks(ctx context.Context) error {
 	err := s.db.Update(ctx, func(tx *db.Tx) error {
 		for ref, rec := range db.All[xenapi.Task](tx) {
-			if rec.ResidentOn != s.host || rec.Status != xenapi.TaskStatusPending {
+			if rec.ResidentOn != s.host || rec.Status != xenapi.TaskStatusPending || rec.Roams {
 				continue
 			}
 			cancelled := xenapi.ErrTaskCancelled(ref)

@@ -11,7 +11,7 @@ import (
 // tasks own stays recorded for their next start, but for attachments that only read.
 func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 	for ref, rec := range db.All[xenapi.Task](tx) {
-		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) {
+		if dead(tx, rec, alive) {
 			if err := end(tx, ref, func(rec *xenapi.Task) { setFailure(rec, xenapi.ErrHostOffline(rec.ResidentOn)) }); err != nil {
 				return err
 			}
@@ -29,18 +29,23 @@ func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 
 // Lost are the hosts that do not live and of which FailLost would change something.
 func Lost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) map[xenapi.Ref[xenapi.Host]]bool {
-	dead := map[xenapi.Ref[xenapi.Host]]bool{}
+	hosts := map[xenapi.Ref[xenapi.Host]]bool{}
 	for _, rec := range db.All[xenapi.Task](tx) {
-		if rec.Status == xenapi.TaskStatusPending && lost(tx, rec.ResidentOn, alive) {
-			dead[rec.ResidentOn] = true
+		if dead(tx, rec, alive) {
+			hosts[rec.ResidentOn] = true
 		}
 	}
 	for _, b := range db.All[Belonging](tx) {
 		if b.Detail["mode"] == "RO" && lost(tx, b.Host, alive) {
-			dead[b.Host] = true
+			hosts[b.Host] = true
 		}
 	}
-	return dead
+	return hosts
+}
+
+// dead tells a task whose work has ended with its host.
+func dead(tx *db.Tx, rec xenapi.Task, alive func(xenapi.Ref[xenapi.Host]) bool) bool {
+	return rec.Status == xenapi.TaskStatusPending && !rec.Roams && lost(tx, rec.ResidentOn, alive)
 }
 
 func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.Host]) bool) bool {

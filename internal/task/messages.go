@@ -27,6 +27,20 @@ func (s *Service) Cancel(ctx context.Context, ref, by xenapi.Ref[xenapi.Task]) e
 	})
 }
 
+// Kill is Cancel for by, which also asks twice; force ends a step, too, that is not interrupted otherwise. An ended task is
+// as it should be.
+func (s *Service) Kill(ctx context.Context, ref, by xenapi.Ref[xenapi.Task], force bool) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		rec, ok := db.Lookup(tx, ref)
+		if !ok || rec.Status != xenapi.TaskStatusPending || rec.CancelRequested && (rec.KillRequested || !force) {
+			return nil
+		}
+		rec.CancelRequested, rec.KillRequested = true, rec.KillRequested || force
+		mark(&rec, by, xenapi.TaskAllowedOperationCancel)
+		return db.Put(tx, ref, rec)
+	})
+}
+
 // Destroy removes an ended task, and marks a pending one so that it goes when it ends.
 func (s *Service) Destroy(ctx context.Context, ref xenapi.Ref[xenapi.Task]) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {

@@ -88,7 +88,7 @@ func (s *Service) Join(ctx context.Context, ref xenapi.Ref[xenapi.Task], spec Sp
 			if s.runs(ref) {
 				return xenapi.ErrOperationNotAllowed("the task has other work already")
 			}
-			rec.ResidentOn = s.host
+			rec.ResidentOn, rec.Roams = s.host, false
 			rec.AllowedOperations = []xenapi.TaskAllowedOperation{xenapi.TaskAllowedOperationCancel}
 			return nil
 		})
@@ -109,6 +109,13 @@ func (s *Service) Create(ctx context.Context, spec Spec) (xenapi.Ref[xenapi.Task
 		rec.AllowedOperations = nil
 		return db.Insert(tx, ref, rec)
 	})
+}
+
+// Prepare makes, in a transaction, a pending task that a host is to take with Join.
+func (s *Service) Prepare(tx *db.Tx, spec Spec) (xenapi.Ref[xenapi.Task], error) {
+	ref, rec := xenapi.NewRef[xenapi.Task](), s.record(spec)
+	rec.ResidentOn, rec.Roams = "", true
+	return ref, db.Insert(tx, ref, rec)
 }
 
 // Wait returns when every task that runs in this process has ended.

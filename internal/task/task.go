@@ -44,10 +44,12 @@ func (s Spec) encode(result any) string {
 
 // Task is work that runs in this process.
 type Task struct {
-	ref     xenapi.Ref[xenapi.Task]
-	spec    Spec
-	service *Service
-	cancel  context.CancelCauseFunc
+	ref      xenapi.Ref[xenapi.Task]
+	spec     Spec
+	service  *Service
+	cancel   context.CancelCauseFunc
+	unkilled context.Context // of the run, until somebody kills the task
+	kill     context.CancelCauseFunc
 
 	mu        sync.Mutex
 	written   time.Time // when progress was written last
@@ -111,6 +113,14 @@ func (t *Task) isElsewhere() bool {
 	return t.elsewhere
 }
 
+// Roam makes the task one that goes on when this host does not: whichever host is the coordinator ends it.
+func (t *Task) Roam(tx *db.Tx) error {
+	return db.Change(tx, t.ref, func(rec *xenapi.Task) error { rec.Roams = true; return nil })
+}
+
+// UntilKilled is for a step that a cancellation does not interrupt: it ends only when somebody kills the task.
+func (t *Task) UntilKilled() context.Context { return t.unkilled }
+
 // FailUntaken ends a pending task with an error, unless the host that was asked to has taken it. It can take it no more
 // then.
 func FailUntaken(tx *db.Tx, ref xenapi.Ref[xenapi.Task], host xenapi.Ref[xenapi.Host], err *xenapi.Error) error {
@@ -123,6 +133,9 @@ func FailUntaken(tx *db.Tx, ref xenapi.Ref[xenapi.Task], host xenapi.Ref[xenapi.
 // notice passes a request to cancel the task on to its work, unless that is in a step that must not be torn.
 func (t *Task) notice(tx *db.Tx) {
 	rec, ok := db.Lookup(tx, t.ref)
+	if ok && rec.KillRequested {
+		t.kill(xenapi.ErrTaskCancelled(t.ref))
+	}
 	if ok && rec.CancelRequested && len(rec.AllowedOperations) > 0 && !t.isElsewhere() {
 		t.cancel(xenapi.ErrTaskCancelled(t.ref))
 	}
@@ -157,6 +170,8 @@ func (t *Task) run(ctx context.Context, work Func) (any, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t.cancel = cancel
+	t.unkilled, t.kill = context.WithCancelCause(context.WithoutCancel(ctx))
+	defer t.kill(nil)
 	t.service.enter(t)
 	defer t.service.leave(t)
 
@@ -172,8 +187,8 @@ func (t *Task) record(ctx context.Context, result any, err error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTimeout)
 	defer cancel()
 	dberr := t.service.db.Insist(ctx, func(tx *db.Tx) error {
-		if rec, ok := db.Lookup(tx, t.ref); ok && rec.ResidentOn != t.service.host && t.isElsewhere() {
-			return nil // the other host's to end
+		if rec, ok := db.Lookup(tx, t.ref); ok && (rec.ResidentOn != t.service.host || rec.Roams) && t.isElsewhere() {
+			return nil // another host's to end
 		}
 		if domain, ok := errors.AsType[*xenapi.Error](err); ok {
 			return t.fail(tx, domain)
