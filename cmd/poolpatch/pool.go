@@ -22,7 +22,7 @@ const (
 func (c *cli) poolCommand() *cobra.Command {
 	return c.connected(group("pool", "The pool: who is in it, how it fares, its backup",
 		`The pool: who is in it, how it fares, its backup. docs/operations.md tells how a pool is run.`,
-		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolBackup(), c.poolRestore(), c.poolRecover()))
+		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolRotateAuthority(), c.poolBackup(), c.poolRestore(), c.poolRecover()))
 }
 
 func (c *cli) poolShow() *cobra.Command {
@@ -77,7 +77,14 @@ it has a copy of the pool's database. Without a majority of the copies nothing c
 			for _, o := range hosts.sorted(members) {
 				rows = append(rows, statusOf(o, pool, metrics[o.Rec.Metrics].Live))
 			}
-			return c.table(statusColumns, rows)
+			if err := c.table(statusColumns, rows); err != nil {
+				return err
+			}
+			replaced, err := authorityState(ctx, p)
+			if err == nil && replaced != "" {
+				c.note("%s", replaced)
+			}
+			return err
 		}),
 	})
 }
@@ -136,7 +143,7 @@ plugged, and the same patches applied as the pool; --force admits one that has o
 		Example: `  poolpatch pool join 10.0.0.1 --token TOKEN       the token: poolpatch pool token, on a host of the pool
   poolpatch pool join 10.0.0.1 --as root --as-password-file /root/password`,
 		Args: arguments("ADDRESS"),
-		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			password := token
 			if token == "" {
 				if passwordFile == "" {
@@ -147,19 +154,21 @@ plugged, and the same patches applied as the pool; --force admits one that has o
 					return usageError{err}
 				}
 			}
-			message := "pool.join"
-			if force {
-				message = "pool.join_force"
-			}
-			_, before, err := poolRecord(ctx, p)
-			if err != nil {
-				return err
-			}
-			if err := p.Do(ctx, message, args[0], user, password); err != nil {
-				return err
-			}
-			return c.awaitJoin(ctx, before.UUID)
-		}),
+			return c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+				message := "pool.join"
+				if force {
+					message = "pool.join_force"
+				}
+				_, before, err := poolRecord(ctx, p)
+				if err != nil {
+					return err
+				}
+				if err := p.Do(ctx, message, args[0], user, password); err != nil {
+					return err
+				}
+				return c.awaitJoin(ctx, before.UUID)
+			})(cmd, args)
+		},
 	}
 	cmd.Flags().StringVar(&token, "token", "", "token of the pool")
 	cmd.Flags().StringVar(&user, "as", "root", "user of the pool, instead of a token")

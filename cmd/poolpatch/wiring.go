@@ -237,11 +237,14 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { h.database.tend(ctx, h.coordinating, h.log); return nil })
 	group.Go(func() error { h.database.keepPlace(ctx, h.paths.place, h.place, h.log); return nil })
-	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost} {
+	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost, pool.FollowRotation} {
 		group.Go(func() error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
 		})
 	}
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error { return h.cluster.SettleDeparted(ctx, h.log) })
+	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {

@@ -24,9 +24,11 @@ var places = map[string]place{
 	"pool_patch.destroy":        atCoordinator,
 	"pool_patch.pool_apply":     atCoordinator,
 
-	"pool.eject":   atCoordinator,
-	"pool.level":   atCoordinator,
-	"host.destroy": atCoordinator,
+	"pool.eject": atCoordinator,
+	"pool.level": atCoordinator,
+
+	"pool.rotate_authority": atCoordinator,
+	"host.destroy":          atCoordinator,
 
 	"PBD.plug":   atPBD,
 	"PBD.unplug": atPBD,

@@ -64,6 +64,8 @@ func (a *API) handlers() map[string]any {
 		"pool.eject":                a.poolEject,
 		"pool.create_join_token":    a.poolCreateJoinToken,
 		"pool.level":                a.poolLevel,
+		"pool.rotate_authority":     a.poolRotateAuthority,
+		"pool.get_authority_state":  a.poolAuthorityState,
 
 		"SR.create":               a.srCreate,
 		"SR.introduce":            a.srIntroduce,

@@ -14,12 +14,12 @@ import (
 // maxTokenLife bounds how long a join token may count.
 const maxTokenLife = 7 * 24 * time.Hour
 
-func (a *API) poolJoin(ctx context.Context, _ *call, address, user, password string) error {
-	return a.services.Cluster.Join(ctx, address, user, password, false)
+func (a *API) poolJoin(ctx context.Context, c *call, address, user, password string) error {
+	return a.services.Cluster.Join(ctx, c.task.Ref(), address, user, password, false)
 }
 
-func (a *API) poolJoinForce(ctx context.Context, _ *call, address, user, password string) error {
-	return a.services.Cluster.Join(ctx, address, user, password, true)
+func (a *API) poolJoinForce(ctx context.Context, c *call, address, user, password string) error {
+	return a.services.Cluster.Join(ctx, c.task.Ref(), address, user, password, true)
 }
 
 // poolAdmit is what a joining host asks. It has the session of somebody who may admit it, or a token.

@@ -49,6 +49,10 @@ type Admission struct {
 func (c *Cluster) Admit(ctx context.Context, a Applicant, allowed bool) (Admission, error) {
 	now := time.Now()
 	var admitted Admission
+	// A host that has left this address takes its copy of the database along first.
+	if err := c.removeCopy(ctx, URL(a.Address)); err != nil {
+		return admitted, err
+	}
 	err := c.DB.Update(ctx, func(tx *db.Tx) (err error) {
 		if Coordinating(tx, c.Me) != nil {
 			return notCoordinator(tx)
@@ -80,6 +84,10 @@ func fits(tx *db.Tx, a Applicant) error {
 	}
 	if ref, err := db.ByUUID[xenapi.Host](tx, a.HostUUID); err == nil && Alive(tx, ref) {
 		return xenapi.ErrHostIsLive(ref)
+	}
+	if _, leaving := db.Lookup(tx, departedRef(URL(a.Address))); leaving {
+		ref, _, _ := thePool(tx)
+		return xenapi.ErrOtherOperationInProgress("pool", ref.String(), "eject")
 	}
 	coordinator, err := db.Get(tx, Coordinator(tx))
 	if err != nil {
@@ -220,13 +228,19 @@ func plug(tx *db.Tx, host xenapi.Ref[xenapi.Host], sr xenapi.Ref[xenapi.SR], con
 	return db.Insert(tx, xenapi.NewRef[xenapi.PBD](), rec)
 }
 
-// Describe is this host as an applicant to another pool. Errors: OPERATION_NOT_ALLOWED saying what it must be rid of first,
+// Describe is this host as an applicant to another pool; joining is the task that runs on it meanwhile. Errors: OPERATION_NOT_ALLOWED saying what it must be rid of first,
 // POOL_JOINING_HOST_CANNOT_CONTAIN_SHARED_SRS.
-func (c *Cluster) Describe(force bool) (a Applicant, err error) {
+func (c *Cluster) Describe(joining xenapi.Ref[xenapi.Task], force bool) (a Applicant, err error) {
 	a = Applicant{Identity: c.Identity, Force: force}
 	return a, c.DB.View(func(tx *db.Tx) error {
 		if n := len(InOrder(tx)); n > 1 {
 			return xenapi.ErrOperationNotAllowed(fmt.Sprintf("this host is in a pool of %d hosts: eject it first", n))
+		}
+		for ref, rec := range db.All[xenapi.Task](tx) {
+			// Tasks of the daemon's own are begun again after its restart.
+			if rec.Status == xenapi.TaskStatusPending && rec.AuthUser != "" && ref != joining {
+				return xenapi.ErrOperationNotAllowed("this host runs the task " + rec.NameLabel + ": wait for it, or cancel or destroy it")
+			}
 		}
 		for _, patch := range db.All[xenapi.PoolPatch](tx) {
 			if _, ok := db.Lookup(tx, patch.VDI); ok {

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"log/slog"
+	"sync"
 
 	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
@@ -31,6 +32,8 @@ type Cluster struct {
 	Keepers  Keepers
 	Move     Move
 	Log      *slog.Logger
+
+	mu sync.Mutex // over what removeCopy looks at and does
 }
 
 // notCoordinator sends whoever asked to the host that is the coordinator.

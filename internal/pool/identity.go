@@ -23,10 +23,15 @@ import (
 // renewalInterval lies between two looks at how old the host's certificate is.
 const renewalInterval = 12 * time.Hour
 
+// renewalPause lies between two attempts to follow the pool's trust.
+const renewalPause = time.Minute
+
 // trust is how the hosts of the pool know one another: its one row.
 type trust struct {
 	// Authority signs the certificates of hosts: certificate and private key in PEM.
 	Authority string `json:"authority" xenapi:"internal"`
+	// Next is the authority that is to sign once every host trusts it; "" when none is. See rotate.go.
+	Next string `json:"next" xenapi:"internal"`
 	// Trusted are the certificates of the authorities that count, in PEM: two while one is replaced.
 	Trusted string `json:"trusted" xenapi:"internal"`
 }
@@ -131,9 +136,10 @@ func (c *Credentials) Load(ctx context.Context) error {
 	return nil
 }
 
-// Follow keeps the credentials true to the pool's trust, and renews the certificate in time, until ctx ends.
+// Follow keeps the credentials true to the pool's trust, says so in the database, and renews the certificate in time, until
+// ctx ends.
 func (c *Credentials) Follow(ctx context.Context) error {
-	seen := c.trust()
+	var seen trust // none: the trust may have changed since Load
 	for {
 		look, cancel := context.WithTimeout(ctx, renewalInterval)
 		err := c.db.Wait(look, func(tx *db.Tx) (bool, error) {
@@ -148,8 +154,13 @@ func (c *Credentials) Follow(ctx context.Context) error {
 			return err
 		}
 		seen = c.trust()
-		if err := c.refresh(time.Now()); err != nil {
+		if err = c.refresh(time.Now()); err == nil {
+			err = c.report(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
 			c.log.Error("certificate of this host among its pool not renewed", "error", err)
+			seen = trust{}
+			_ = pause(ctx, renewalPause)
 		}
 	}
 }

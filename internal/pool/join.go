@@ -28,8 +28,8 @@ const (
 // meets before it says anything; with a user's password it believes whoever answers. When Join returns the host is
 // about to start again as one of that pool. Errors: those of Describe and of Admit, CANNOT_CONTACT_HOST,
 // SESSION_AUTHENTICATION_FAILED.
-func (c *Cluster) Join(ctx context.Context, address, user, password string, force bool) error {
-	a, err := c.Describe(force)
+func (c *Cluster) Join(ctx context.Context, t xenapi.Ref[xenapi.Task], address, user, password string, force bool) error {
+	a, err := c.Describe(t, force)
 	if err != nil {
 		return err
 	}

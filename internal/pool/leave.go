@@ -46,8 +46,23 @@ func (c *Cluster) Destroy(ctx context.Context, host xenapi.Ref[xenapi.Host]) err
 		if err := task.FailLost(tx, func(h xenapi.Ref[xenapi.Host]) bool { return h != host }); err != nil {
 			return err
 		}
-		return task.Bequeath(tx, host, c.Me, func(sr xenapi.Ref[xenapi.SR]) bool { return Sees(tx, c.Me, sr) })
+		return task.Bequeath(tx, host, func(sr xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.Host] { return c.heir(tx, sr) })
 	})
+}
+
+// heir is the host that removes what a dead host has left on an SR: this one if it sees the SR, or else one that does. A
+// shared SR that nobody sees now is this host's, whose starts try again. An SR of the dead host alone goes with it.
+func (c *Cluster) heir(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.Host] {
+	if Sees(tx, c.Me, sr) {
+		return c.Me
+	}
+	if hosts := Seeing(tx, sr); len(hosts) > 0 {
+		return hosts[0]
+	}
+	if rec, ok := db.Lookup(tx, sr); ok && rec.Shared {
+		return c.Me
+	}
+	return ""
 }
 
 // remove takes the host's rows away, then its copy of the database. The host itself notices either.
@@ -66,13 +81,17 @@ func (c *Cluster) remove(ctx context.Context, host xenapi.Ref[xenapi.Host], chec
 		if host == Coordinator(tx) {
 			return xenapi.ErrOperationNotAllowed("the host is the pool's coordinator: designate another one first")
 		}
-		return forget(tx, host, rec)
+		if err := forget(tx, host, rec); err != nil {
+			return err
+		}
+		url := URL(rec.Address)
+		return db.Put(tx, departedRef(url), departed{url})
 	})
 	if err != nil {
 		return err
 	}
-	// A crash here leaves a copy of the database that nobody has: whoever coordinates next removes it.
-	return c.Keepers.RemoveKeeper(ctx, URL(rec.Address))
+	// A crash here leaves a copy of the database that nobody has: SettleDeparted removes it, here or on the next coordinator.
+	return c.removeCopy(ctx, URL(rec.Address))
 }
 
 // forget deletes what the pool knows of a host: its rows, and the storage that it alone saw.
@@ -92,7 +111,7 @@ func forget(tx *db.Tx, host xenapi.Ref[xenapi.Host], rec xenapi.Host) error {
 		}
 	}
 	return errors.Join(deleteIfThere(tx, rec.Metrics), deleteIfThere(tx, rec.ControlDomain),
-		deleteIfThere(tx, presenceOf(host)), db.Delete(tx, host))
+		deleteIfThere(tx, presenceOf(host)), deleteIfThere(tx, followedBy(host)), db.Delete(tx, host))
 }
 
 // forgetSR deletes the rows of an SR that no host has a PBD of any more, unless it is a shared one.
@@ -103,6 +122,12 @@ func forgetSR(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) error {
 	}
 	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
 		if err := db.Delete(tx, vdi); err != nil {
+			return err
+		}
+	}
+	if ref, pool, ok := thePool(tx); ok && pool.DefaultSR == sr {
+		pool.DefaultSR = ""
+		if err := db.Put(tx, ref, pool); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
 
@@ -26,7 +27,8 @@ func open(t testing.TB, store db.Store, writer string) *db.DB {
 	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: append(pool.Tables(),
 		db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.VM](),
-		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](),
+		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](),
 	)})
 	if err != nil {
 		t.Fatal(err)

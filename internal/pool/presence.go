@@ -41,7 +41,7 @@ func presenceOf(host xenapi.Ref[xenapi.Host]) xenapi.Ref[presence] {
 
 // Tables are what the package keeps in the database besides XenAPI's classes.
 func Tables() []db.Table {
-	return []db.Table{db.TableOf[presence](), db.TableOf[trust](), db.TableOf[joinToken]()}
+	return []db.Table{db.TableOf[presence](), db.TableOf[trust](), db.TableOf[joinToken](), db.TableOf[followed](), db.TableOf[departed]()}
 }
 
 // Alive reports whether a host's daemon lives. A transaction that has asked conflicts with a change of the answer.
@@ -210,8 +210,10 @@ func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log 
 // then. A host that is only starting again settles its own.
 func SettleLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
 	for {
+		var dead map[xenapi.Ref[xenapi.Host]]bool
 		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) {
-			return Coordinating(tx, me) == nil && task.Lost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) }), nil
+			dead = task.Lost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) })
+			return Coordinating(tx, me) == nil && len(dead) > 0, nil
 		}); err != nil {
 			return err
 		}
@@ -222,7 +224,8 @@ func SettleLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *
 			if err := Coordinating(tx, me); err != nil {
 				return err
 			}
-			return task.FailLost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) })
+			// One that died only during the pause has its own.
+			return task.FailLost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return !dead[host] || Alive(tx, host) })
 		})
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
 			log.Warn("end the tasks of a host that has died", "error", err)

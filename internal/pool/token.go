@@ -22,12 +22,15 @@ type joinToken struct {
 func (joinToken) Class() string { return "join_token" }
 
 // NewToken makes a token with which one host may join until life is over. Errors: OPERATION_NOT_ALLOWED when too many
-// wait to be used.
+// wait to be used, OTHER_OPERATION_IN_PROGRESS while the authority is replaced: the token names the one that the host meets.
 func (c *Cluster) NewToken(ctx context.Context, life time.Duration) (text string, err error) {
 	id, _ := c.Keys.Current()
 	now := time.Now()
 	text, record := authority.NewToken(id.Authority(), now, life)
 	return text, c.DB.Update(ctx, func(tx *db.Tx) error {
+		if phase, _ := Rotation(tx); phase != PhaseSteady {
+			return rotating(tx)
+		}
 		waiting := 0
 		for ref, t := range db.All[joinToken](tx) {
 			if waiting++; now.Before(t.Expires) {

@@ -27,19 +27,25 @@ func FailLost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) error {
 	return nil
 }
 
-// Lost reports whether FailLost would change anything.
-func Lost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) bool {
+// Lost are the hosts that do not live and of which FailLost would change something.
+func Lost(tx *db.Tx, alive func(xenapi.Ref[xenapi.Host]) bool) map[xenapi.Ref[xenapi.Host]]bool {
+	hosts := map[xenapi.Ref[xenapi.Host]]bool{}
 	for _, rec := range db.All[xenapi.Task](tx) {
 		if dead(tx, rec, alive) {
-			return true
+			hosts[rec.ResidentOn] = true
 		}
 	}
-	return false
+	for _, b := range db.All[Belonging](tx) {
+		if b.Detail["mode"] == "RO" && lost(tx, b.Host, alive) {
+			hosts[b.Host] = true
+		}
+	}
+	return hosts
 }
 
 // dead tells a task whose work has ended with its host.
 func dead(tx *db.Tx, rec xenapi.Task, alive func(xenapi.Ref[xenapi.Host]) bool) bool {
-	return rec.Status == xenapi.TaskStatusPending && !rec.ByClient && !rec.Roams && lost(tx, rec.ResidentOn, alive)
+	return rec.Status == xenapi.TaskStatusPending && !rec.Roams && lost(tx, rec.ResidentOn, alive)
 }
 
 func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.Host]) bool) bool {
@@ -47,20 +53,24 @@ func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.
 	return known && !alive(host)
 }
 
-// Bequeath makes what a host's tasks own on SRs that the heir can reach the heir's, and forgets the rest: it is gone with
-// the host, or out of reach with its storage.
-func Bequeath(tx *db.Tx, from, heir xenapi.Ref[xenapi.Host], reaches func(xenapi.Ref[xenapi.SR]) bool) error {
+// Bequeath makes what a host's tasks own on an SR the heir's of that SR, whose next start removes it, if UndoEnded does not
+// before. Where the heir is null, and of what is on no SR, the record is forgotten: the thing is gone with the host.
+func Bequeath(tx *db.Tx, from xenapi.Ref[xenapi.Host], heir func(xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.Host]) error {
 	for ref, b := range db.All[Belonging](tx) {
 		if b.Host != from {
 			continue
 		}
-		if sr := xenapi.Ref[xenapi.SR](b.Detail["SR"]); sr == "" || !reaches(sr) {
+		var to xenapi.Ref[xenapi.Host]
+		if sr := xenapi.Ref[xenapi.SR](b.Detail["SR"]); !sr.IsNull() {
+			to = heir(sr)
+		}
+		if to.IsNull() {
 			if err := db.Delete(tx, ref); err != nil {
 				return err
 			}
 			continue
 		}
-		b.Host = heir
+		b.Host = to
 		if err := db.Put(tx, ref, b); err != nil {
 			return err
 		}
