@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
@@ -26,6 +28,8 @@ const (
 	tendInterval = time.Second
 	// followInterval is the same for a host that has none.
 	followInterval = 30 * time.Second
+	// restartStagger lies between the restarts of two members, which take a few seconds.
+	restartStagger = 6 * time.Second
 	// maxKeepers is how many hosts have a copy of the database: of three, any one may be lost.
 	maxKeepers = 3
 )
@@ -39,7 +43,9 @@ type database struct {
 	cluster *etcdserver.Cluster
 	// follow makes a client use the members that there are now; nil where this host is none.
 	follow func(context.Context) error
-	close  func()
+	// trusted are the authorities that the member took its peers' certificates from, when it started: it reads them once.
+	trusted []byte
+	close   func()
 }
 
 // databaseConfig says what opening the database takes.
@@ -103,6 +109,10 @@ func (c databaseConfig) asMember(ctx context.Context) (*database, error) {
 		identity, authorities := pool.CredentialFiles(c.paths.identity)
 		config.Peer = &etcdserver.Peer{URL: c.url, CertFile: identity, KeyFile: identity, CAFile: authorities, ServerName: authority.ServerName}
 	}
+	trusted, err := os.ReadFile(authoritiesOf(c.paths))
+	if err != nil {
+		return nil, err
+	}
 	for _, k := range c.place.Keepers {
 		var id etcdserver.ID
 		if err := id.UnmarshalText([]byte(k.ID)); err != nil {
@@ -114,7 +124,7 @@ func (c databaseConfig) asMember(ctx context.Context) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &database{server: server, cluster: server.Cluster, close: func() {
+	d := &database{server: server, cluster: server.Cluster, trusted: trusted, close: func() {
 		if err := server.Close(); err != nil {
 			c.log.Warn("stop the database", "error", err)
 		}
@@ -277,6 +287,34 @@ func (d *database) keepPlace(ctx context.Context, file string, place pool.Place,
 			log.Warn("where the database is", "error", err)
 		}
 	})
+}
+
+func authoritiesOf(p paths) string {
+	_, authorities := pool.CredentialFiles(p.identity)
+	return authorities
+}
+
+// awaitTrust returns when the hosts' authorities are others than this host's member knows, and it is this host's turn to
+// start again for that: one after another, so that the pool keeps its majority.
+func (d *database) awaitTrust(ctx context.Context, file string, turn func() int) error {
+	for {
+		now, err := os.ReadFile(file)
+		if err == nil && d.server != nil && !bytes.Equal(now, d.trusted) {
+			return sleep(ctx, time.Duration(turn())*restartStagger)
+		}
+		if err := sleep(ctx, tendInterval); err != nil {
+			return err
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func every(ctx context.Context, interval time.Duration, do func()) {

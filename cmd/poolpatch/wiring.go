@@ -118,6 +118,9 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	}
 	roster.Read(h.db)
 	h.known = pool.NewCredentials(h.db, h.keys, p.identity, uuid, log)
+	if h.database.trusted != nil {
+		h.known.Pin(h.database.trusted)
+	}
 	if err := h.known.Load(ctx); err != nil {
 		return nil, err
 	}
@@ -159,8 +162,20 @@ func (h *host) Move(_ context.Context, to pool.Place, as pool.Credential) error 
 	if err := h.paths.files().Move(to, as); err != nil {
 		return err
 	}
-	h.moving.Do(func() { close(h.moved) })
+	h.startAgain()
 	return nil
+}
+
+// startAgain ends this life of the daemon and begins the next, in the same process.
+func (h *host) startAgain() { h.moving.Do(func() { close(h.moved) }) }
+
+// turn is this host's place among those of the pool.
+func (h *host) turn() (turn int) {
+	_ = h.db.View(func(tx *db.Tx) error {
+		turn = slices.Index(pool.InOrder(tx), h.member.Host)
+		return nil
+	})
+	return turn
 }
 
 // recover settles what the last daemon of this host left, before anybody may call. The order matters:
@@ -234,6 +249,16 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 		case <-ctx.Done():
 			return nil
 		}
+	})
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error {
+			err := h.database.awaitTrust(ctx, authoritiesOf(h.paths), h.turn)
+			if err == nil {
+				h.log.Info("starting again, for the pool's database to know the pool's new authorities")
+				h.startAgain()
+			}
+			return err
+		})
 	})
 	group.Go(func() error { h.database.tend(ctx, h.coordinating, h.log); return nil })
 	group.Go(func() error { h.database.keepPlace(ctx, h.paths.place, h.place, h.log); return nil })

@@ -43,11 +43,12 @@ const theTrust = xenapi.Ref[trust]("trust")
 
 // Credentials are this host's identity among the hosts of its pool, on its disk and in its Keyholder.
 type Credentials struct {
-	db   *db.DB
-	keys *authority.Keyholder
-	dir  string
-	host string // UUID
-	log  *slog.Logger
+	db     *db.DB
+	keys   *authority.Keyholder
+	dir    string
+	host   string // UUID
+	log    *slog.Logger
+	pinned []byte // see Pin; nil where this host has no copy of the database
 }
 
 // Roster tells which hosts are of the pool: those that the database names, and as long as there is none, all that have a
@@ -123,6 +124,10 @@ func found(dir string, now time.Time) (*authority.Authority, error) {
 	}
 	return made, durable.WriteFile(founding(dir), secret, 0o600)
 }
+
+// Pin says that this host's copy of the database knows these authorities alone, in PEM, until the daemon starts again: the
+// pool does not go on without those before.
+func (c *Credentials) Pin(trusted []byte) { c.pinned = trusted }
 
 // Load makes the credentials count that the database and the disk say, and makes what is missing: the pool's authority, if
 // this is its first host, and the host's certificate, if there is none, or it is too old or another authority's.

@@ -57,6 +57,9 @@ func (c *Credentials) report(ctx context.Context) error {
 		return nil
 	}
 	now := followed{Trusted: digestOf(id.Trust.Marshal()), Signer: id.Authority().String()}
+	if c.pinned != nil {
+		now.Trusted = digestOf(c.pinned)
+	}
 	return c.db.Insist(ctx, func(tx *db.Tx) error {
 		host, err := db.ByUUID[xenapi.Host](tx, c.host)
 		if err != nil {

@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"poolpatch/test/harness"
 	"poolpatch/xenapi"
@@ -189,4 +191,50 @@ func TestWhoMayNotJoin(t *testing.T) {
 	}
 	one.Clean()
 	two.Clean()
+}
+
+// TestRotate: the pool's authority is replaced while the pool runs, and afterwards its database still holds together.
+func TestRotate(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 3)
+	var refs []xenapi.Ref[xenapi.Host]
+	for _, d := range hosts {
+		refs = append(refs, ownHost(d))
+	}
+	authorities := func(d *harness.Daemon) string { return d.Read("var/lib/poolpatch/identity/authorities.pem") }
+	former := authorities(hosts[0])
+	hosts[1].Do("pool.rotate_authority")
+	for _, d := range hosts {
+		harness.Eventually(t, "a host trusts the new authority alone", func() bool {
+			now := authorities(d)
+			return now != former && strings.Count(now, "BEGIN CERTIFICATE") == 1
+		})
+	}
+	// Each host starts again for that, one after another.
+	replaced := time.Now().Unix()
+	for i, d := range hosts {
+		harness.Eventually(t, "a host has started again", func() bool {
+			rec, err := harness.Try[xenapi.Host](d, "host.get_record", refs[i])
+			if err != nil {
+				return false
+			}
+			began, err := strconv.ParseFloat(rec.OtherConfig["agent_start_time"], 64)
+			return err == nil && int64(began) >= replaced-1
+		})
+	}
+	hosts[2].Kill()
+	harness.Eventually(t, "two of three go on", func() bool {
+		_, err := harness.Try[any](hosts[0], "host.set_name_description", refs[1], "without the third")
+		return err == nil
+	})
+	if err := hosts[2].Launch(); err != nil {
+		t.Fatal(err)
+	}
+	program := harness.Program{UUID: xenapi.NewUUID()}
+	ref := hosts[0].Upload(program.Signed(t))
+	harness.Eventually(t, "the third host applies a patch", func() bool {
+		_, err := harness.Try[any](hosts[1], "pool_patch.apply", ref, refs[2])
+		return err == nil
+	})
+	hosts[1].Clean()
 }
