@@ -50,6 +50,7 @@ const (
 	CodeHostHasNoPatchSR                          = "HOST_HAS_NO_PATCH_SR"
 	CodeHostOffline                               = "HOST_OFFLINE"
 	CodeHostNotLive                               = "HOST_NOT_LIVE"
+	CodePoolDatabaseUnavailable                   = "POOL_DATABASE_UNAVAILABLE"
 	CodeHostIsLive                                = "HOST_IS_LIVE"
 	CodeHostCannotDestroySelf                     = "HOST_CANNOT_DESTROY_SELF"
 	CodePoolHostsNotHomogeneous                   = "POOL_HOSTS_NOT_HOMOGENEOUS"
@@ -142,6 +143,7 @@ var sentences = map[string]string{
 	CodeHostHasNoPatchSR:                          "No SR of the host can take the patch; what follows the host says of each SR why.",
 	CodeHostOffline:                               "The host is not running.",
 	CodeHostNotLive:                               "The host does not answer.",
+	CodePoolDatabaseUnavailable:                   "The pool's database is not reached by a majority of its members.",
 	CodeHostIsLive:                                "The host is running.",
 	CodeHostCannotDestroySelf:                     "A host cannot destroy itself.",
 	CodePoolHostsNotHomogeneous:                   "The host has other patches applied than the pool.",
@@ -405,6 +407,12 @@ func ErrHostHasNoPatchSR(host Ref[Host], refusals ...string) *Error {
 // ErrHostOffline makes HOST_OFFLINE: the host is not running.
 func ErrHostOffline(host Ref[Host]) *Error {
 	return NewError(CodeHostOffline, host.String())
+}
+
+// ErrPoolDatabaseUnavailable makes POOL_DATABASE_UNAVAILABLE: the pool's database is not reached by a majority of its members;
+// the reason says whether anything was changed.
+func ErrPoolDatabaseUnavailable(reason string) *Error {
+	return NewError(CodePoolDatabaseUnavailable, reason)
 }
 
 // ErrHostIsLive makes HOST_IS_LIVE: the host is running.

@@ -72,8 +72,16 @@ func (a *API) Domain(err error) error {
 	return Internal(a.log, err)
 }
 
-// Internal logs an error under an id and makes the INTERNAL_ERROR that names it.
+// Internal logs an error under an id and makes the INTERNAL_ERROR that names it. An unreachable database has a code of its
+// own.
 func Internal(log *slog.Logger, err error) *xenapi.Error {
+	switch {
+	case errors.Is(err, db.ErrNoMajority):
+		return xenapi.ErrPoolDatabaseUnavailable("nothing was changed").Because(err)
+	case errors.Is(err, db.ErrUnknownOutcome):
+		log.Warn("outcome not known", "error", err)
+		return xenapi.ErrPoolDatabaseUnavailable("it is not known whether the change was made: look before you repeat it").Because(err)
+	}
 	id := xenapi.NewUUID()
 	log.Error("internal error", "id", id, "error", err)
 	return xenapi.ErrInternalError("see the log for " + id).Because(err)

@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -238,7 +240,23 @@ func TestASyncCallIsATaskWhileItRuns(t *testing.T) {
 // What is no error of the domain is told by an id; its text stands in the log alone.
 func TestInternalErrorsKeepTheirText(t *testing.T) {
 	t.Parallel()
-	// The database asks a store that failed for half a minute what became of the commit.
+	p := newPool(t)
+	failure, ok := errors.AsType[*xenapi.Error](p.api.Domain(errors.New("a path and a password")))
+	if !ok || failure.Code != xenapi.CodeInternalError || len(failure.Params) != 1 {
+		t.Fatalf("error %v", failure)
+	}
+	id, ok := strings.CutPrefix(failure.Params[0], "see the log for ")
+	if _, isUUID := xenapi.ParseUUID(id); !ok || !isUUID {
+		t.Errorf("the error says %q", failure.Params[0])
+	}
+	if len(p.log.with("ERROR", id, "a path and a password")) != 1 {
+		t.Errorf("the log does not explain %s: %q", id, p.log.all)
+	}
+}
+
+// A database that does not answer is no riddle: the error says so, and what became of the change.
+func TestDatabaseThatDoesNotAnswer(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		broken := false
 		p := newPool(t, memkv.WithFaults(func(int, []db.Guard, []db.Op) memkv.Fault {
@@ -250,17 +268,17 @@ func TestInternalErrorsKeepTheirText(t *testing.T) {
 		broken = true
 		_, failure := p.try(t, "pool.set_name_label", theRoot, thePool, "x")
 		broken = false
-		if failure == nil || failure.Code != xenapi.CodeInternalError || len(failure.Params) != 1 {
-			t.Fatalf("error %v", failure)
+		if failure == nil || failure.Code != xenapi.CodePoolDatabaseUnavailable || !strings.Contains(failure.Params[0], "not known") {
+			t.Errorf("error %v", failure)
 		}
-		id, ok := strings.CutPrefix(failure.Params[0], "see the log for ")
-		if _, isUUID := xenapi.ParseUUID(id); !ok || !isUUID {
-			t.Errorf("the error says %q", failure.Params[0])
-		}
-		if len(p.log.with("ERROR", id, memkv.ErrInjected.Error())) != 1 {
-			t.Errorf("the log does not explain %s: %q", id, p.log.all)
+		if len(p.log.with("WARN", memkv.ErrInjected.Error())) != 1 {
+			t.Errorf("the log says %q", p.log.all)
 		}
 	})
+	err := fmt.Errorf("commit: %w", db.ErrNoMajority)
+	if failure := api.Internal(slog.New(slog.DiscardHandler), err); failure.Code != xenapi.CodePoolDatabaseUnavailable || failure.Params[0] != "nothing was changed" {
+		t.Errorf("error %v", failure)
+	}
 }
 
 // A parameter of the wrong form is the caller's mistake: it is told what was expected where.

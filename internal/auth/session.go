@@ -3,8 +3,10 @@ package auth
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"poolpatch/internal/db"
@@ -43,7 +45,14 @@ type Service struct {
 	log     *slog.Logger
 	options Options
 	hashing chan struct{}
+
+	mu sync.Mutex
+	// unwritten are sessions that were opened while the database took no changes: those who read must get in then too.
+	unwritten map[xenapi.Ref[xenapi.Session]]xenapi.Session
 }
+
+// maxUnwritten bounds the sessions that are in no database.
+const maxUnwritten = 200
 
 // New makes the service of one host.
 func New(d *db.DB, host xenapi.Ref[xenapi.Host], log *slog.Logger, o Options) *Service {
@@ -108,12 +117,43 @@ func (s *Service) open(ctx context.Context, rec xenapi.Session) (xenapi.Ref[xena
 	ref := xenapi.NewRef[xenapi.Session]()
 	rec.UUID, rec.ThisHost, rec.LastActive = xenapi.NewUUID(), s.host, time.Now().UTC()
 	rec.ValidationTime = rec.LastActive
-	return ref, s.db.Update(ctx, func(tx *db.Tx) error {
+	err := s.db.Update(ctx, func(tx *db.Tx) error {
 		if err := evict(tx, rec); err != nil {
 			return err
 		}
 		return db.Insert(tx, ref, rec)
 	})
+	if errors.Is(err, db.ErrNoMajority) && s.remember(ref, rec) {
+		return ref, nil
+	}
+	return ref, err
+}
+
+// remember keeps a session that cannot be written, for this host and until its daemon ends.
+func (s *Service) remember(ref xenapi.Ref[xenapi.Session], rec xenapi.Session) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.unwritten) >= maxUnwritten {
+		return false
+	}
+	if s.unwritten == nil {
+		s.unwritten = map[xenapi.Ref[xenapi.Session]]xenapi.Session{}
+	}
+	s.unwritten[ref] = rec
+	return true
+}
+
+func (s *Service) remembered(ref xenapi.Ref[xenapi.Session]) (xenapi.Session, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec, ok := s.unwritten[ref]
+	return rec, ok
+}
+
+func (s *Service) forget(ref xenapi.Ref[xenapi.Session]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.unwritten, ref)
 }
 
 // evict makes room for one more session like rec: of those that share a limit with it, the one that was
@@ -162,6 +202,7 @@ func evictBeyond(tx *db.Tx, most int, shares func(xenapi.Session) bool) error {
 
 // Logout ends a session.
 func (s *Service) Logout(ctx context.Context, ref xenapi.Ref[xenapi.Session]) error {
+	s.forget(ref)
 	return s.db.Update(ctx, func(tx *db.Tx) error {
 		if _, ok := db.Lookup(tx, ref); !ok {
 			return nil
@@ -177,7 +218,10 @@ func PoolSession(originator string) xenapi.Session {
 }
 
 // Session finds an open session and notes that it is active. Errors: SESSION_INVALID.
-func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (xenapi.Session, error) {
+func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (_ xenapi.Session, err error) {
+	if rec, ok := s.remembered(ref); ok {
+		return rec, nil
+	}
 	rec, ok, err := s.find(ctx, ref)
 	if err != nil {
 		return rec, err
@@ -189,6 +233,11 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 	if now.Sub(rec.LastActive) < touchInterval {
 		return rec, nil
 	}
+	defer func() {
+		if errors.Is(err, db.ErrNoMajority) {
+			err = nil // it is valid, only not noted as active
+		}
+	}()
 	err = s.db.Update(ctx, func(tx *db.Tx) (err error) {
 		if rec, ok = db.Lookup(tx, ref); !ok {
 			return xenapi.ErrSessionInvalid(ref.String()) // closed at this moment

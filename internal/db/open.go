@@ -44,6 +44,7 @@ type DB struct {
 	writer  string // key of its last commit
 	current atomic.Pointer[snapshot]
 	turn    chan struct{} // holds a token while a commit is in flight
+	lost    atomic.Bool   // the store cannot be read: nor would it take commits
 	stop    context.CancelFunc
 	done    chan struct{} // closed when the store is no longer followed
 	cause   error         // why; read after done
@@ -145,7 +146,9 @@ func (d *DB) follow(ctx context.Context) {
 			d.cause = err
 			return
 		}
-		if s, err := d.load(ctx); err == nil {
+		s, err := d.load(ctx)
+		d.lost.Store(err != nil)
+		if err == nil {
 			d.publish(s)
 		} else if unreadable(err) {
 			d.cause = err

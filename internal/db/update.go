@@ -13,7 +13,7 @@ const (
 	// commitDeadline bounds one request to the store.
 	commitDeadline = 10 * time.Second
 	// resolveDeadline bounds finding out what became of a commit whose reply was lost.
-	resolveDeadline = 30 * time.Second
+	resolveDeadline = 10 * time.Second
 	// resolvePause lies between two attempts at that.
 	resolvePause = 200 * time.Millisecond
 	// catchUpDeadline bounds the wait until the cache shows what the store has done already.
@@ -34,6 +34,9 @@ var (
 	ErrBehind = errors.New("committed, but the cache has not caught up")
 	// ErrContention says that an update met conflicts until its attempts were used up. Nothing changed.
 	ErrContention = errors.New("too many conflicting updates")
+
+	// ErrNoMajority says that the store takes no commits now: too few of those who keep it are there. Nothing changed.
+	ErrNoMajority = errors.New("the majority of the database's members is not reached")
 
 	// errStale says that a transaction read what is no longer so.
 	errStale = errors.New("transaction is stale")
@@ -121,6 +124,9 @@ func (d *DB) commit(ctx context.Context, tx *Tx) error {
 		return err
 	}
 	defer d.unlock()
+	if d.lost.Load() { // known without asking, which would take long
+		return fmt.Errorf("commit: %w: %w", ErrRefused, ErrNoMajority)
+	}
 	guards, known := tx.guards(), d.current.Load()
 	if !known.holds(guards) {
 		return errStale // seen without asking the store

@@ -9,6 +9,7 @@ import (
 
 	"poolpatch/test/harness"
 	"poolpatch/xenapi"
+	"poolpatch/xenapi/client"
 )
 
 // startAt starts a host that listens at a loopback address of its own.
@@ -191,6 +192,41 @@ func TestWhoMayNotJoin(t *testing.T) {
 	}
 	one.Clean()
 	two.Clean()
+}
+
+// TestWithoutMajority: when two of three copies of the database are gone, reads answer, changes are refused in good time,
+// and all is well when the others are back.
+func TestWithoutMajority(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 3)
+	ref := ownHost(hosts[0])
+	hosts[1].Kill()
+	hosts[2].Kill()
+	began := time.Now()
+	harness.Eventually(t, "changes are refused", func() bool {
+		_, err := harness.Try[any](hosts[0], "host.set_name_description", ref, "changed")
+		return xenapi.CodeOf(err) == xenapi.CodePoolDatabaseUnavailable
+	})
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("it took %v to refuse a change", took)
+	}
+	c := hosts[0].Secure() // somebody logs in
+	records, err := client.Call[map[xenapi.Ref[xenapi.Host]]xenapi.Host](t.Context(), c, "host.get_all_records")
+	if err != nil || len(records) != 3 {
+		t.Errorf("reading gives %d hosts, %v", len(records), err)
+	}
+	for _, d := range hosts[1:] {
+		if err := d.Launch(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harness.Eventually(t, "changes are taken", func() bool {
+		_, err := harness.Try[any](hosts[0], "host.set_name_description", ref, "changed")
+		return err == nil
+	})
+	for _, d := range hosts {
+		d.Clean()
+	}
 }
 
 // TestRotate: the pool's authority is replaced while the pool runs, and afterwards its database still holds together.
