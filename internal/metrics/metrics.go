@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/rollout"
 	"poolpatch/xenapi"
 )
 
@@ -20,6 +22,8 @@ var (
 	srSize  = prometheus.NewDesc("poolpatch_sr_size_bytes", "Size of an SR.", []string{"sr", "name"}, nil)
 	srUsed  = prometheus.NewDesc("poolpatch_sr_used_bytes", "Space of an SR that is used.", []string{"sr", "name"}, nil)
 	vdis    = prometheus.NewDesc("poolpatch_vdis", "VDIs on an SR.", []string{"sr", "name"}, nil)
+	live    = prometheus.NewDesc("poolpatch_host_live", "Whether a host lives.", []string{"host", "name"}, nil)
+	rolling = prometheus.NewDesc("poolpatch_rollout_hosts", "Hosts of rollouts that have not ended, by how far the patch has come there.", []string{"patch", "step", "state"}, nil)
 	build   = prometheus.NewDesc("poolpatch_build_info", "The version that runs.", []string{"version"}, nil)
 )
 
@@ -38,7 +42,7 @@ type pool struct {
 
 // Describe lists what is shown.
 func (p pool) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{patches, applied, tasks, srSize, srUsed, vdis, build} {
+	for _, d := range []*prometheus.Desc{patches, applied, tasks, srSize, srUsed, vdis, live, rolling, build} {
 		ch <- d
 	}
 }
@@ -58,6 +62,13 @@ func (p pool) Collect(ch chan<- prometheus.Metric) {
 		}
 		for status, n := range countTasks(tx) {
 			gauge(tasks, n, status)
+		}
+		for _, host := range db.All[xenapi.Host](tx) {
+			rec, _ := db.Lookup(tx, host.Metrics)
+			gauge(live, map[bool]float64{true: 1}[rec.Live], host.UUID, host.NameLabel)
+		}
+		for key, n := range countRollouts(tx) {
+			gauge(rolling, n, key[0], key[1], key[2])
 		}
 		for ref, sr := range db.All[xenapi.SR](tx) {
 			gauge(srSize, float64(sr.PhysicalSize), sr.UUID, sr.NameLabel)
@@ -100,6 +111,21 @@ func countTasks(tx *db.Tx) map[string]float64 {
 	}
 	for _, rec := range db.All[xenapi.Task](tx) {
 		n[string(rec.Status)]++
+	}
+	return n
+}
+
+// countRollouts leaves out a record that it does not understand: a newer version has written it.
+func countRollouts(tx *db.Tx) map[[3]string]float64 {
+	n := map[[3]string]float64{}
+	for _, row := range db.All[patch.Rolling](tx) {
+		r, err := rollout.Parse([]byte(row.Record))
+		if err != nil || row.Ended {
+			continue
+		}
+		for _, t := range r.Rows() {
+			n[[3]string{r.UUID, string(t.Step), string(t.State)}]++
+		}
 	}
 	return n
 }

@@ -7,12 +7,15 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/metrics"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/rollout"
 	"poolpatch/xenapi"
 )
 
@@ -22,7 +25,7 @@ func open(t testing.TB) *db.DB {
 	t.Helper()
 	d, err := db.Open(t.Context(), memkv.New(), db.Options{Tables: []db.Table{
 		db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.Task](),
-		db.TableOf[xenapi.SR](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.SR](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.HostMetrics](), db.TableOf[patch.Rolling](),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -38,10 +41,29 @@ func change(t testing.TB, d *db.DB, fn func(*db.Tx) error) {
 	}
 }
 
+// rolling is a rollout on two hosts, one of which has the patch.
+func rolling(uuid string, ended bool) patch.Rolling {
+	r, err := rollout.New(rollout.Options{UUID: uuid}, []rollout.Host{
+		{Ref: "OpaqueRef:h1", Name: "one", Live: true, Coordinator: true}, {Ref: "OpaqueRef:h2", Name: "two", Live: true, Applied: true},
+	}, time.Unix(0, 0))
+	if err != nil {
+		panic(err)
+	}
+	r.Next(time.Unix(0, 0))
+	record, err := r.Bytes()
+	if err != nil {
+		panic(err)
+	}
+	return patch.Rolling{Record: string(record), Ended: ended}
+}
+
 // small is two SRs, three patches on two hosts, and some tasks.
 func small(tx *db.Tx) error {
 	return errors.Join(
-		db.Insert(tx, "OpaqueRef:h1", xenapi.Host{UUID: "host-1"}),
+		db.Insert(tx, "OpaqueRef:h1", xenapi.Host{UUID: "host-1", NameLabel: "one", Metrics: "OpaqueRef:m1"}),
+		db.Insert(tx, "OpaqueRef:m1", xenapi.HostMetrics{UUID: "metrics-1", Live: true}),
+		db.Insert(tx, "rolling", rolling("patch-1", false)),
+		db.Insert(tx, "rolled", rolling("patch-2", true)),
 		db.Insert(tx, "OpaqueRef:h2", xenapi.Host{UUID: "host-2"}),
 		db.Insert(tx, "OpaqueRef:local", xenapi.SR{UUID: "sr-1", NameLabel: `Local "fast" storage`, PhysicalSize: 1 << 40, PhysicalUtilisation: 5 << 30}),
 		db.Insert(tx, "OpaqueRef:empty", xenapi.SR{UUID: "sr-2", NameLabel: "NFS", PhysicalSize: 1000, PhysicalUtilisation: 1}),
