@@ -51,6 +51,7 @@ faults: deps ## random faults in a pool of three hosts, many: ROUNDS=100, SEED=0
 .PHONY: bench
 bench: build ## measure against gpg, cp and qemu-img, as ratios
 	go run ./bench
+	go run ./bench/pool
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the difference before you commit it
