@@ -42,6 +42,8 @@ type Workspace interface {
 	// Size is the VDI's size in bytes; Grow enlarges VDI and file system while it is mounted.
 	Size() int64
 	Grow(ctx context.Context, size int64) error
+	// Room names the SR, and says how many bytes it has free.
+	Room(ctx context.Context) (sr string, free int64)
 	// Seal unmounts, and gives the digest of the content as it then is. Only Discard and Keep follow.
 	Seal(ctx context.Context) (digest string, err error)
 	// Keep makes the sealed VDI a lasting one: edit describes it, commit runs in the transaction that
@@ -112,7 +114,7 @@ func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	s.step("content-mounted")
 	c, err := s.extract(ctx, t, space)
 	if err != nil {
-		return err
+		return s.spaceError(ctx, space, err)
 	}
 	s.step("content-verified")
 	return fn(c)
@@ -202,7 +204,7 @@ func (s *Service) fill(ctx context.Context, t *task.Task, rec xenapi.PoolPatch, 
 	digest, err := writePatchFile(space, file)
 	if err != nil {
 		space.Discard(ctx)
-		return nil, "", s.spaceError(space, err)
+		return nil, "", s.spaceError(ctx, space, err)
 	}
 	return space, digest, nil
 }

@@ -200,6 +200,23 @@ func (w *Workspace) pause() error {
 	return errors.Join(errs...)
 }
 
+// Room names the VDI's SR for a person, and says how many bytes it has free; -1 when that is not known.
+func (w *Workspace) Room(ctx context.Context) (sr string, free int64) {
+	var rec xenapi.SR
+	var ref xenapi.Ref[xenapi.SR]
+	_ = w.service.view(func(tx *db.Tx) error {
+		vdi, _ := db.Lookup(tx, w.vdi)
+		ref = vdi.SR
+		rec, _ = db.Lookup(tx, ref)
+		return nil
+	})
+	free, err := w.service.Free(ctx, ref)
+	if err != nil {
+		free = -1
+	}
+	return fmt.Sprintf("SR %s (%s)", rec.UUID, rec.NameLabel), free
+}
+
 // Seal ends the writing: what was deleted becomes holes, everything is on stable storage, nothing is
 // mounted or attached, and the digest of the content is returned. All files must be closed.
 func (w *Workspace) Seal(ctx context.Context) (string, error) {

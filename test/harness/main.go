@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,6 +29,9 @@ const (
 	// commandTimeout bounds a program that a test runs: gpg, mkfs, mount.
 	commandTimeout = 2 * time.Minute
 
+	// parallel is how many tests of a package run at once.
+	parallel = 4
+
 	workPattern = "poolpatch-test-*"
 	lockName    = "lock"
 )
@@ -49,6 +53,10 @@ func Main(m *testing.M) int {
 	}
 	defer lock.Close()
 	go starter()
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set(strconv.Itoa(parallel)) // these tests wait for daemons more than they compute
+	}
 	code := m.Run()
 	if err := os.RemoveAll(work); err != nil {
 		fmt.Fprintln(os.Stderr, err)

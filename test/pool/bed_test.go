@@ -44,11 +44,16 @@ type host struct {
 // the bed's own. The first host is the coordinator.
 func makeBed(t *testing.T, n int, storage string) *bed {
 	t.Helper()
+	return makeBedBy(t, n, storage, (*bed).form)
+}
+
+func makeBedBy(t *testing.T, n int, storage string, form func(*bed, int)) *bed {
+	t.Helper()
 	b := &bed{t: t, dir: harness.Dir(t), net: newNetwork(t)}
 	if err := os.Mkdir(filepath.Join(b.dir, "ran"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	b.form(n)
+	form(b, n)
 	b.allLive()
 	if storage == "" {
 		storage = b.dir
@@ -57,21 +62,55 @@ func makeBed(t *testing.T, n int, storage string) *bed {
 	return b
 }
 
-// form starts the hosts as one pool: on one etcd, which stands in a namespace of its own.
+// form starts the hosts and joins them to the first one's pool, as an administrator does.
 func (b *bed) form(n int) {
 	b.t.Helper()
-	etcd := startEtcd(b.t, b.net.port())
-	for i := range n {
-		h := &host{name: fmt.Sprintf("h%d", i+1), port: b.net.port()}
-		root := filepath.Join(b.dir, h.name)
-		if err := os.Mkdir(root, 0o755); err != nil {
-			b.t.Fatal(err)
+	for range n {
+		h := b.newHost("")
+		if len(b.hosts) > 1 {
+			b.join(h)
 		}
-		h.Daemon = harness.Start(b.t, harness.Options{
-			Root: root, Etcd: etcd, HTTPS: h.port.address + ":443", Within: h.port.within(), Trusted: []*harness.Key{harness.TheKey(b.t)},
-		})
+	}
+	for _, h := range b.hosts {
 		h.ref = ownHost(h.Daemon)
-		b.hosts = append(b.hosts, h)
+	}
+}
+
+// formOnEtcd starts the hosts on one etcd of the administrator's, which stands in a namespace of its own.
+func (b *bed) formOnEtcd(n int) {
+	b.t.Helper()
+	etcd := startEtcd(b.t, b.net.port())
+	for range n {
+		h := b.newHost(etcd)
+		h.ref = ownHost(h.Daemon)
+	}
+}
+
+// newHost starts a host, a pool of its own unless etcd is one of the administrator's.
+func (b *bed) newHost(etcd string) *host {
+	b.t.Helper()
+	h := &host{name: fmt.Sprintf("h%d", len(b.hosts)+1), port: b.net.port()}
+	root := filepath.Join(b.dir, h.name)
+	if err := os.Mkdir(root, 0o755); err != nil {
+		b.t.Fatal(err)
+	}
+	h.Daemon = harness.Start(b.t, harness.Options{
+		Root: root, Etcd: etcd, HTTPS: h.port.address + ":443", Within: h.port.within(), Trusted: []*harness.Key{harness.TheKey(b.t)},
+	})
+	b.hosts = append(b.hosts, h)
+	return h
+}
+
+// join brings a host into the first one's pool.
+func (b *bed) join(h *host) {
+	b.t.Helper()
+	binary := harness.Binary(b.t, harness.Build{})
+	token, err := harness.Output("", binary, "pool", "token", "--root", b.hosts[0].Root)
+	if err == nil {
+		err = harness.Run("", binary, "pool", "join", b.hosts[0].port.address, "--token", strings.TrimSpace(token), "--root", h.Root)
+	}
+	if err != nil {
+		b.t.Fatalf("%s joins: %v", h.name, err)
 	}
 }
 

@@ -64,10 +64,11 @@ func TestCoordinatorIsolated(t *testing.T) {
 	b.allClean()
 }
 
-// TestCoordinatorPaused: a coordinator whose time stood still wakes up as a host like the others.
+// TestCoordinatorPaused: a coordinator whose time stood still wakes up as a host like the others; here on an etcd of the
+// administrator's.
 func TestCoordinatorPaused(t *testing.T) {
 	t.Parallel()
-	b := makeBed(t, 3, "")
+	b := makeBedBy(t, 3, "", (*bed).formOnEtcd)
 	first, others := b.hosts[0], b.hosts[1:]
 	b.pause(first)
 	next := b.succeeded(first, others[0])

@@ -322,19 +322,19 @@ var faults = []fault{
 	{"kill", func(r *round) func() {
 		r.kill(r.victims[0])
 		return func() { r.start(r.victims[0]) }
-	}, []string{xenapi.CodeHostOffline}},
+	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable}},
 	{"isolation", func(r *round) func() {
 		r.isolate(r.victims[0])
 		return func() { r.rejoin(r.victims[0]) }
-	}, []string{xenapi.CodeHostOffline}},
+	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable}},
 	{"pause", func(r *round) func() {
 		r.pause(r.victims[0])
 		return func() { r.resume(r.victims[0]) }
-	}, []string{xenapi.CodeHostOffline}},
+	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable}},
 	{"partition", func(r *round) func() {
 		r.partition(r.victims[0], r.victims[1:]...)
 		return func() { r.heal(r.victims[0], r.victims[1:]...) }
-	}, []string{xenapi.CodeHostOffline}},
+	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable}},
 	{"full SR", fill, []string{xenapi.CodeHostHasNoPatchSR, xenapi.CodeSRFull, xenapi.CodeOutOfSpace}},
 }
 

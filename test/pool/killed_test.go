@@ -21,7 +21,7 @@ const victim = "POOLPATCH_TEST_VICTIM"
 func TestKilledRun(t *testing.T) {
 	t.Parallel()
 	if os.Getenv(victim) != "" {
-		makeBed(t, 1, "")
+		makeBedBy(t, 1, "", (*bed).formOnEtcd)
 		fmt.Println(victim)
 		select {} // until it is killed
 	}
