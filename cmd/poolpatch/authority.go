@@ -81,7 +81,11 @@ func authorityState(ctx context.Context, p *client.Client) (string, error) {
 }
 
 func describeRotation(state map[string]string, members map[xenapi.Ref[xenapi.Host]]xenapi.Host) string {
-	step := map[string]string{"spread": "hosts come to trust the new authority", "renew": "hosts get certificates of the new authority"}[state["phase"]]
+	step := map[string]string{
+		"spread": "hosts come to trust the new authority",
+		"renew":  "hosts get certificates of the new authority",
+		"retire": "hosts forget the old authority",
+	}[state["phase"]]
 	if step == "" {
 		return ""
 	}

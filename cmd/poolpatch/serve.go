@@ -64,6 +64,8 @@ Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has 
 var atStep func(name string)
 
 func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
 	program, err := os.Executable() // while its file is there: an upgrade may replace it
 	if err != nil {
 		return err
@@ -85,6 +87,9 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	}
 	err = life(ctx, config, p, log)
 	if errors.Is(err, errMoved) {
+		if ctx.Err() != nil {
+			return nil // it was told to end meanwhile
+		}
 		// In the same process, so whoever supervises the daemon sees none end.
 		return fmt.Errorf("start again: %w", syscall.Exec(program, os.Args, os.Environ()))
 	}
@@ -93,8 +98,6 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 
 // life is the daemon from its start to its end, which errMoved says is not the last.
 func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) error {
-	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	moved, err := p.files().CompleteMove()
 	if err != nil {
 		return err

@@ -14,7 +14,7 @@ func (a *API) poolRotateAuthority(ctx context.Context, _ *call) error {
 	return a.services.Cluster.RotateAuthority(ctx)
 }
 
-// poolAuthorityState says how far the replacement of the pool's authority is: "phase" is steady, spread or renew, and
+// poolAuthorityState says how far the replacement of the pool's authority is: "phase" is steady, spread, renew or retire, and
 // "waiting" are the UUIDs of the hosts that have not followed, parted by spaces; "offline" are those of them that do not
 // live.
 func (a *API) poolAuthorityState(context.Context, *call) (map[string]string, error) {

@@ -76,7 +76,8 @@ func (a *API) Domain(err error) error {
 // own.
 func Internal(log *slog.Logger, err error) *xenapi.Error {
 	switch {
-	case errors.Is(err, db.ErrNoMajority):
+	case errors.Is(err, db.ErrUnavailable):
+		log.Warn("nothing was changed", "error", err)
 		return xenapi.ErrPoolDatabaseUnavailable("nothing was changed").Because(err)
 	case errors.Is(err, db.ErrUnknownOutcome):
 		log.Warn("outcome not known", "error", err)

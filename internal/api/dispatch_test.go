@@ -275,7 +275,7 @@ func TestDatabaseThatDoesNotAnswer(t *testing.T) {
 			t.Errorf("the log says %q", p.log.all)
 		}
 	})
-	err := fmt.Errorf("commit: %w", db.ErrNoMajority)
+	err := fmt.Errorf("commit: %w", db.ErrUnavailable)
 	if failure := api.Internal(slog.New(slog.DiscardHandler), err); failure.Code != xenapi.CodePoolDatabaseUnavailable || failure.Params[0] != "nothing was changed" {
 		t.Errorf("error %v", failure)
 	}

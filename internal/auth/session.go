@@ -123,7 +123,7 @@ func (s *Service) open(ctx context.Context, rec xenapi.Session) (xenapi.Ref[xena
 		}
 		return db.Insert(tx, ref, rec)
 	})
-	if errors.Is(err, db.ErrNoMajority) && s.remember(ref, rec) {
+	if errors.Is(err, db.ErrUnavailable) && s.remember(ref, rec) {
 		return ref, nil
 	}
 	return ref, err
@@ -234,7 +234,7 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 		return rec, nil
 	}
 	defer func() {
-		if errors.Is(err, db.ErrNoMajority) {
+		if errors.Is(err, db.ErrUnavailable) {
 			err = nil // it is valid, only not noted as active
 		}
 	}()

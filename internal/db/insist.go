@@ -31,6 +31,9 @@ func (d *DB) Insist(ctx context.Context, fn func(*Tx) error) error {
 }
 
 func final(err error) bool {
+	if errors.Is(err, ErrUnavailable) {
+		return false // refused, but not for good
+	}
 	for _, end := range []error{ErrClosed, ErrRefused, ErrUnknownOutcome, ErrBehind} {
 		if errors.Is(err, end) {
 			return true

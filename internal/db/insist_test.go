@@ -11,11 +11,19 @@ import (
 )
 
 func TestInsistOutlastsAStoreThatFails(t *testing.T) {
+	t.Parallel()
+	for _, fault := range []memkv.Fault{memkv.FailNotPersisted, memkv.Unavailable} {
+		insistThrough(t, fault)
+	}
+}
+
+func insistThrough(t *testing.T, fault memkv.Fault) {
+	t.Helper()
 	failures := 0
 	store := memkv.New(memkv.WithFaults(func(n int, _ []db.Guard, _ []db.Op) memkv.Fault {
 		if n > 1 && failures < 3 {
 			failures++
-			return memkv.FailNotPersisted
+			return fault
 		}
 		return memkv.None
 	}))
@@ -26,7 +34,7 @@ func TestInsistOutlastsAStoreThatFails(t *testing.T) {
 	defer d.Close()
 	insert := func(tx *db.Tx) error { return db.Insert(tx, "OpaqueRef:m", xenapi.Message{UUID: "u", Name: "kept"}) }
 	if err := d.Insist(t.Context(), insert); err != nil || failures != 3 {
-		t.Errorf("ended with %v after %d failures", err, failures)
+		t.Errorf("fault %d: ended with %v after %d failures", fault, err, failures)
 	}
 	// fn's own error is not the store's: it ends at once.
 	if err := d.Insist(t.Context(), insert); xenapi.CodeOf(err) != xenapi.CodeDBUniquenessConstraintViolation {

@@ -147,13 +147,15 @@ func (d *DB) follow(ctx context.Context) {
 			return
 		}
 		s, err := d.load(ctx)
-		d.lost.Store(err != nil)
-		if err == nil {
+		switch {
+		case err == nil:
 			d.publish(s)
-		} else if unreadable(err) {
+			d.lost.Store(false)
+		case unreadable(err):
 			d.cause = err
 			return
-		} else {
+		case ctx.Err() == nil:
+			d.lost.Store(true)
 			_ = pause(ctx, reloadPause)
 		}
 	}

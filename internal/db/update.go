@@ -35,8 +35,9 @@ var (
 	// ErrContention says that an update met conflicts until its attempts were used up. Nothing changed.
 	ErrContention = errors.New("too many conflicting updates")
 
-	// ErrNoMajority says that the store takes no commits now: too few of those who keep it are there. Nothing changed.
-	ErrNoMajority = errors.New("the majority of the database's members is not reached")
+	// ErrUnavailable says that the store takes no commits now, as when too few of those who keep it are there. Nothing
+	// changed.
+	ErrUnavailable = errors.New("the database takes no changes now")
 
 	// errStale says that a transaction read what is no longer so.
 	errStale = errors.New("transaction is stale")
@@ -47,9 +48,13 @@ var (
 func (d *DB) View(fn func(*Tx) error) error { return fn(view(d.current.Load())) }
 
 // Wait shows fn the state now, and again after changes, until fn is done or fails. Changes that come while
-// fn runs are shown together. It ends with ctx's error, or ErrClosed.
+// fn runs are shown together. It ends with ctx's error, or ErrClosed; after the end of ctx fn is not asked at all, so that
+// a loop around Wait ends too.
 func (d *DB) Wait(ctx context.Context, fn func(*Tx) (done bool, err error)) error {
 	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		s := d.current.Load()
 		if done, err := fn(view(s)); done || err != nil {
 			return err
@@ -125,7 +130,7 @@ func (d *DB) commit(ctx context.Context, tx *Tx) error {
 	}
 	defer d.unlock()
 	if d.lost.Load() { // known without asking, which would take long
-		return fmt.Errorf("commit: %w: %w", ErrRefused, ErrNoMajority)
+		return fmt.Errorf("commit: %w: %w", ErrRefused, ErrUnavailable)
 	}
 	guards, known := tx.guards(), d.current.Load()
 	if !known.holds(guards) {
@@ -169,7 +174,7 @@ func (d *DB) resolve(ctx context.Context, id string, last int64, cause error) er
 		case string(item.Value) == id:
 			return d.shown(ctx, item.ModRevision)
 		case string(item.Value) == fence:
-			return fmt.Errorf("commit: %w", cause)
+			return fmt.Errorf("commit: %w: %w", ErrUnavailable, cause)
 		case item.ModRevision != last:
 			return fmt.Errorf("commit: %w: another process writes as %s: %w", ErrUnknownOutcome, d.writer, cause)
 		default:
@@ -232,6 +237,11 @@ func (d *DB) later(ctx context.Context, s *snapshot) error {
 }
 
 func (d *DB) lock(ctx context.Context) error {
+	select {
+	case <-d.done: // also where it would be this commit's turn
+		return d.cause
+	default:
+	}
 	select {
 	case d.turn <- struct{}{}:
 		return nil

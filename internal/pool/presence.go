@@ -197,7 +197,7 @@ func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log 
 			}
 			return nil
 		})
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
+		if err != nil && !errors.Is(err, ErrNotCoordinator) {
 			log.Warn("record which hosts live", "error", err)
 			if err := pause(ctx, retryPause); err != nil {
 				return err

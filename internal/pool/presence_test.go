@@ -34,6 +34,7 @@ type member struct {
 
 	mu     sync.Mutex
 	cut    bool
+	alone  bool // the store takes none of its commits
 	leases []db.Lease
 }
 
@@ -46,6 +47,20 @@ func (m *member) Grant(ctx context.Context, ttl time.Duration) (db.Lease, error)
 	l, err := m.Store.Grant(ctx, ttl)
 	m.leases = append(m.leases, l)
 	return l, err
+}
+
+// electionTime is how long a store waits for its majority before it refuses.
+const electionTime = 3 * time.Second
+
+func (m *member) Commit(ctx context.Context, guards []db.Guard, ops []db.Op) (int64, error) {
+	m.mu.Lock()
+	alone := m.alone
+	m.mu.Unlock()
+	if alone {
+		<-time.After(electionTime)
+		return 0, fmt.Errorf("%w: %w", db.ErrRefused, db.ErrUnavailable)
+	}
+	return m.Store.Commit(ctx, guards, ops)
 }
 
 // disconnect is what the pool sees of a host that died, or lost its network, some time ago.
@@ -300,6 +315,34 @@ func TestFormerCoordinatorIsFenced(t *testing.T) {
 		other := c.hosts[1]
 		if err := other.d.Update(c.t.Context(), func(tx *db.Tx) error { return pool.Coordinating(tx, other.ref) }); err != nil {
 			t.Errorf("the new one: %v", err)
+		}
+	})
+}
+
+// A coordinator that is to stop while its database takes no changes stops, whatever there is for it to record.
+func TestStoppingWithoutDatabase(t *testing.T) {
+	t.Parallel()
+	inCluster(t, 2, func(c *cluster) {
+		one, two := c.hosts[0], c.hosts[1]
+		one.mu.Lock()
+		one.alone = true
+		one.mu.Unlock()
+		two.end()       // whose death the coordinator cannot record
+		synctest.Wait() // it tries to
+		ctx, stop := context.WithCancel(context.Background())
+		var following sync.WaitGroup
+		following.Go(func() { _ = pool.FollowHosts(ctx, one.d, one.ref, slog.New(slog.DiscardHandler)) })
+		synctest.Wait()
+		stop()
+		following.Wait()
+		live := 0
+		for _, rec := range all[xenapi.HostMetrics](one.d) {
+			if rec.Live {
+				live++
+			}
+		}
+		if live != 2 {
+			t.Errorf("%d hosts are recorded as alive: the coordinator was not kept from recording", live)
 		}
 	})
 }

@@ -18,7 +18,7 @@ import (
 //
 //	PhaseSpread  the new authority is trusted beside the old one, which still signs
 //	PhaseRenew   the new one signs, and every host gets a certificate of it
-//	PhaseSteady  the new one alone is trusted
+//	PhaseRetire  the new one alone is trusted, and hosts forget the old one
 //
 // At no time are there two hosts that live and do not know each other. A host that is not there stops it: it would come
 // back to a pool that does not know it.
@@ -30,6 +30,7 @@ const (
 	PhaseSteady Phase = "steady" // none is going on
 	PhaseSpread Phase = "spread"
 	PhaseRenew  Phase = "renew"
+	PhaseRetire Phase = "retire"
 )
 
 // followed is what a host says of its credentials: up to where it has followed the pool's trust.
@@ -112,22 +113,29 @@ func rotating(tx *db.Tx) *xenapi.Error {
 // Rotation says how far the replacement of the authority is, and which hosts have not followed, the coordinator first.
 func Rotation(tx *db.Tx) (phase Phase, waiting []xenapi.Ref[xenapi.Host]) {
 	now, ok := db.Lookup(tx, theTrust)
-	if phase = phaseOf(now); !ok || phase == PhaseSteady {
+	if !ok {
 		return PhaseSteady, nil
 	}
+	phase = phaseOf(now)
 	signer, err := authority.Parse([]byte(now.Authority))
 	if err != nil {
 		return phase, InOrder(tx)
 	}
 	for _, host := range InOrder(tx) {
-		said, _ := db.Lookup(tx, followedBy(host))
-		if said.Trusted != digestOf([]byte(now.Trusted)) || phase == PhaseRenew && said.Signer != signer.Fingerprint().String() {
+		said, spoke := db.Lookup(tx, followedBy(host))
+		switch {
+		case phase == PhaseRetire && !spoke: // it has joined a moment ago, and never knew another authority
+		case said.Trusted != digestOf([]byte(now.Trusted)), phase == PhaseRenew && said.Signer != signer.Fingerprint().String():
 			waiting = append(waiting, host)
 		}
+	}
+	if phase == PhaseRetire && len(waiting) == 0 {
+		return PhaseSteady, nil
 	}
 	return phase, waiting
 }
 
+// phaseOf is where a trust is on its way. That the last step is done, the hosts say.
 func phaseOf(t trust) Phase {
 	if t.Next != "" {
 		return PhaseSpread
@@ -135,7 +143,7 @@ func phaseOf(t trust) Phase {
 	if trusted, err := authority.ParseTrust([]byte(t.Trusted)); err == nil && len(trusted.Fingerprints()) > 1 {
 		return PhaseRenew
 	}
-	return PhaseSteady
+	return PhaseRetire
 }
 
 // step makes the trust that of the next phase.
@@ -156,7 +164,7 @@ func (t *trust) step() error {
 func FollowRotation(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
 	due := func(tx *db.Tx) bool {
 		phase, waiting := Rotation(tx)
-		return Coordinating(tx, me) == nil && phase != PhaseSteady && len(waiting) == 0
+		return Coordinating(tx, me) == nil && (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
 	}
 	for {
 		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return due(tx), nil }); err != nil {

@@ -114,6 +114,15 @@ func TestTheAuthorityIsReplaced(t *testing.T) {
 			t.Errorf("phase %s waits for %v", phase, waiting)
 		}
 		met()
+		both, _ := one.keys.Current()
+		one.Pin(both.Trust.Marshal()) // as a host whose copy of the database knows the old authority too
+		one.run(true)
+		if phase, waiting := two.rotation(); phase != pool.PhaseRetire || !slices.Equal(waiting, []xenapi.Ref[xenapi.Host]{one.host}) {
+			t.Errorf("phase %s waits for %v", phase, waiting)
+		}
+		met()
+		one.stop()
+		one.Pin(nil)
 		one.run(true)
 		if phase, waiting := two.rotation(); phase != pool.PhaseSteady || waiting != nil {
 			t.Errorf("phase %s waits for %v", phase, waiting)

@@ -106,7 +106,7 @@ func classify(err error, guards, ops int) error {
 		errors.Is(err, rpctypes.ErrDuplicateKey), errors.Is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("%w: %w", db.ErrRefused, err)
 	case errors.Is(err, rpctypes.ErrNoLeader), errors.Is(err, rpctypes.ErrGRPCNoLeader):
-		return fmt.Errorf("%w: %w: %w", db.ErrRefused, db.ErrNoMajority, err)
+		return fmt.Errorf("%w: %w: %w", db.ErrRefused, db.ErrUnavailable, err)
 	case errors.Is(err, rpctypes.ErrLeaseNotFound):
 		return fmt.Errorf("%w: %w: %w", db.ErrRefused, db.ErrLeaseEnded, err)
 	}

@@ -23,11 +23,12 @@ import (
 type Fault int
 
 // The faults of a commit whose guards hold. FailNotPersisted changes nothing; FailButPersisted applies the
-// commit. Both return ErrInjected, so the caller cannot tell them apart.
+// commit. Both return ErrInjected, so the caller cannot tell them apart. Unavailable changes nothing and says so.
 const (
 	None Fault = iota
 	FailNotPersisted
 	FailButPersisted
+	Unavailable
 )
 
 var (
@@ -115,8 +116,11 @@ func (s *Store) Commit(ctx context.Context, guards []db.Guard, ops []db.Op) (int
 	}
 	s.commits++
 	fault := s.fault(s.commits, guards, ops)
-	if fault == FailNotPersisted {
+	switch fault {
+	case FailNotPersisted:
 		return 0, ErrInjected
+	case Unavailable:
+		return 0, fmt.Errorf("%w: %w", db.ErrRefused, db.ErrUnavailable)
 	}
 	s.apply(ops)
 	if fault == FailButPersisted {
