@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
@@ -42,27 +43,31 @@ func insistThrough(t *testing.T, fault memkv.Fault) {
 	}
 }
 
+// In fake time: what became of a commit that failed is looked into for a while.
 func TestInsistEndsWithItsContext(t *testing.T) {
-	store := memkv.New(memkv.WithFaults(func(n int, _ []db.Guard, _ []db.Op) memkv.Fault {
-		if n > 1 {
-			return memkv.FailNotPersisted
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := memkv.New(memkv.WithFaults(func(n int, _ []db.Guard, _ []db.Op) memkv.Fault {
+			if n > 1 {
+				return memkv.FailNotPersisted
+			}
+			return memkv.None
+		}))
+		d, err := db.Open(t.Context(), store, db.Options{Tables: []db.Table{db.TableOf[xenapi.Message]()}})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return memkv.None
-	}))
-	d, err := db.Open(t.Context(), store, db.Options{Tables: []db.Table{db.TableOf[xenapi.Message]()}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	calls := 0
-	err = d.Insist(ctx, func(tx *db.Tx) error {
-		if calls++; calls == 2 {
-			cancel()
+		defer d.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		calls := 0
+		err = d.Insist(ctx, func(tx *db.Tx) error {
+			if calls++; calls == 2 {
+				cancel()
+			}
+			return db.Insert(tx, "OpaqueRef:m", xenapi.Message{UUID: "u"})
+		})
+		if !errors.Is(err, memkv.ErrInjected) && !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
 		}
-		return db.Insert(tx, "OpaqueRef:m", xenapi.Message{UUID: "u"})
 	})
-	if !errors.Is(err, memkv.ErrInjected) && !errors.Is(err, context.Canceled) {
-		t.Errorf("ended with %v", err)
-	}
 }

@@ -23,7 +23,7 @@ const callTimeout = 2 * time.Minute
 // Client is a client on the daemon's unix socket. It lasts as long as the daemon's process.
 func (d *Daemon) Client() *client.Client {
 	d.t.Helper()
-	c, err := d.run.dial(d.Socket())
+	c, err := d.run().dial(d.Socket())
 	if err != nil {
 		d.t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func (d *Daemon) Secure() *client.Client {
 // Try makes a call and gives its result.
 func Try[T any](d *Daemon, method string, args ...any) (result T, err error) {
 	d.t.Helper()
-	c, err := d.run.dial(d.Socket())
+	c, err := d.run().dial(d.Socket())
 	if err != nil {
 		return result, err
 	}
@@ -96,7 +96,7 @@ func (d *Daemon) Check(args ...string) []Finding {
 // Head is the beginning of a request that moves a patch in, as the oldest clients send it: HTTP/1.0, no
 // Host. More header lines may follow the query.
 func (d *Daemon) Head(task xenapi.Ref[xenapi.Task], headers ...string) (string, error) {
-	c, err := d.run.dial(d.Socket())
+	c, err := d.run().dial(d.Socket())
 	if err != nil {
 		return "", err
 	}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -53,8 +54,10 @@ type Daemon struct {
 
 	t       testing.TB
 	options Options
-	run     *run
+	current *atomic.Pointer[run] // a test may start it again while another of its goroutines calls it
 }
+
+func (d *Daemon) run() *run { return d.current.Load() }
 
 // run is one process of a daemon.
 type run struct {
@@ -82,7 +85,7 @@ func Start(t testing.TB, o Options) *Daemon {
 	if o.HTTPS == "" {
 		o.HTTPS = "127.0.0.1:0"
 	}
-	d := &Daemon{Root: o.Root, t: t, options: o}
+	d := &Daemon{Root: o.Root, t: t, options: o, current: &atomic.Pointer[run]{}}
 	for _, k := range o.Trusted {
 		d.Trust(k)
 	}
@@ -139,7 +142,7 @@ func (d *Daemon) Launch() error {
 	if err := startChild(r.cmd); err != nil {
 		return err
 	}
-	d.run = r
+	d.current.Store(r)
 	go r.follow(log)
 	limit := time.NewTimer(startTimeout)
 	defer limit.Stop()
@@ -194,20 +197,20 @@ func (r *run) log() string {
 }
 
 // PID is the daemon's process id.
-func (d *Daemon) PID() int { return d.run.cmd.Process.Pid }
+func (d *Daemon) PID() int { return d.run().cmd.Process.Pid }
 
 // Socket is the daemon's unix socket.
 func (d *Daemon) Socket() string { return d.Path("run/poolpatch/socket") }
 
 // Address is where the daemon serves HTTPS.
 func (d *Daemon) Address() string {
-	d.run.mu.Lock()
-	defer d.run.mu.Unlock()
-	return d.run.https
+	d.run().mu.Lock()
+	defer d.run().mu.Unlock()
+	return d.run().https
 }
 
 // Ended is closed when the daemon has ended.
-func (d *Daemon) Ended() <-chan struct{} { return d.run.ended }
+func (d *Daemon) Ended() <-chan struct{} { return d.run().ended }
 
 // WaitEnded waits until the daemon has ended by itself.
 func (d *Daemon) WaitEnded() {
@@ -220,28 +223,28 @@ func (d *Daemon) wait(limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
-	case <-d.run.ended:
+	case <-d.run().ended:
 	case <-timer.C:
-		_ = d.run.cmd.Process.Kill()
-		<-d.run.ended
-		d.t.Errorf("the daemon did not end in %v\n%s", limit, d.run.log())
+		_ = d.run().cmd.Process.Kill()
+		<-d.run().ended
+		d.t.Errorf("the daemon did not end in %v\n%s", limit, d.run().log())
 	}
 }
 
 // Kill ends the daemon as a crash does.
 func (d *Daemon) Kill() {
 	d.t.Helper()
-	_ = d.run.cmd.Process.Kill() // it may be dead already
+	_ = d.run().cmd.Process.Kill() // it may be dead already
 	d.wait(stopTimeout)
 }
 
 // Stop ends the daemon in good order.
 func (d *Daemon) Stop() {
 	d.t.Helper()
-	_ = d.run.cmd.Process.Signal(syscall.SIGTERM)
+	_ = d.run().cmd.Process.Signal(syscall.SIGTERM)
 	d.wait(stopTimeout)
-	if s := d.run.state; !s.Success() {
-		d.t.Errorf("the daemon ended with %v\n%s", s, d.run.log())
+	if s := d.run().state; !s.Success() {
+		d.t.Errorf("the daemon ended with %v\n%s", s, d.run().log())
 	}
 }
 
@@ -254,7 +257,7 @@ func (d *Daemon) Restart() {
 
 func (d *Daemon) alive() bool {
 	select {
-	case <-d.run.ended:
+	case <-d.run().ended:
 		return false
 	default:
 		return true
@@ -266,14 +269,14 @@ func (d *Daemon) cleanup() {
 	if d.alive() {
 		d.Stop()
 	}
-	if d.run.races > 0 {
-		d.t.Errorf("the daemon has a data race:\n%s", d.run.log())
+	if d.run().races > 0 {
+		d.t.Errorf("the daemon has a data race:\n%s", d.run().log())
 	}
 	if left := d.remains(); len(left) > 0 {
 		d.t.Errorf("the daemon ended and left:\n%s", strings.Join(left, "\n"))
 	}
 	if d.t.Failed() {
-		d.t.Logf("the daemon's last words:\n%s", d.run.log())
+		d.t.Logf("the daemon's last words:\n%s", d.run().log())
 	}
 }
 
