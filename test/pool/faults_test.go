@@ -322,7 +322,8 @@ var faults = []fault{
 	{"kill", func(r *round) func() {
 		r.kill(r.victims[0])
 		return func() { r.start(r.victims[0]) }
-	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable}},
+		// A host that is back at once ends its tasks itself, as cancelled.
+	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable, xenapi.CodeTaskCancelled}},
 	{"isolation", func(r *round) func() {
 		r.isolate(r.victims[0])
 		return func() { r.rejoin(r.victims[0]) }
