@@ -49,9 +49,10 @@ faults: deps ## random faults in a pool of three hosts, many: ROUNDS=100, SEED=0
 	go test -race -count=1 -timeout 0 -v -run '^TestFaults$$' ./test/pool -rounds=$(ROUNDS) -seed=$(SEED)
 
 .PHONY: bench
-bench: build ## measure against gpg, cp and qemu-img, as ratios
+bench: build deps ## measure against gpg, cp and qemu-img, as ratios, and how cost grows with hosts
 	go run ./bench
 	go run ./bench/pool
+	go test -count=1 -run '^$$' -bench Spread -benchtime 1x ./test/pool
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the difference before you commit it

@@ -25,7 +25,8 @@ const (
 
 // bed is a pool of several hosts and one SR that all of them see.
 type bed struct {
-	t      *testing.T
+	t      testing.TB
+	build  harness.Build
 	net    *network
 	dir    string // of what hosts share: the SR, and the record of what ran
 	hosts  []*host
@@ -42,12 +43,12 @@ type host struct {
 
 // makeBed makes a pool of n hosts, all alive, whose default SR is shared and lies below storage, a directory; "" is one of
 // the bed's own. The first host is the coordinator.
-func makeBed(t *testing.T, n int, storage string) *bed {
+func makeBed(t testing.TB, n int, storage string) *bed {
 	t.Helper()
 	return makeBedBy(t, n, storage, (*bed).form)
 }
 
-func makeBedBy(t *testing.T, n int, storage string, form func(*bed, int)) *bed {
+func makeBedBy(t testing.TB, n int, storage string, form func(*bed, int)) *bed {
 	t.Helper()
 	b := &bed{t: t, dir: harness.Dir(t), net: newNetwork(t)}
 	if err := os.Mkdir(filepath.Join(b.dir, "ran"), 0o700); err != nil {
@@ -95,7 +96,7 @@ func (b *bed) newHost(etcd string) *host {
 		b.t.Fatal(err)
 	}
 	h.Daemon = harness.Start(b.t, harness.Options{
-		Root: root, Etcd: etcd, HTTPS: h.port.address + ":443", Within: h.port.within(), Trusted: []*harness.Key{harness.TheKey(b.t)},
+		Build: b.build, Root: root, Etcd: etcd, HTTPS: h.port.address + ":443", Within: h.port.within(), Trusted: []*harness.Key{harness.TheKey(b.t)},
 	})
 	b.hosts = append(b.hosts, h)
 	return h
@@ -133,6 +134,16 @@ func (b *bed) share(dir string) {
 		int64(0), "Shared storage", "", "file", "user", true, map[string]string{})
 	pool, _ := harness.Only[xenapi.Pool](first.Daemon)
 	first.Do("pool.set_default_SR", pool, b.shared)
+}
+
+// localSR is the SR of a host's own, null when it has none.
+func (b *bed) localSR(h *host) xenapi.Ref[xenapi.SR] {
+	for _, pbd := range harness.Records[xenapi.PBD](h.Daemon) {
+		if pbd.Host == h.ref && pbd.SR != b.shared {
+			return pbd.SR
+		}
+	}
+	return ""
 }
 
 // client is a client of a host as administrators have it, across the network.

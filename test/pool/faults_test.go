@@ -288,16 +288,6 @@ func (r *round) isApplied(seen *host) bool {
 	return false
 }
 
-// localSR is the SR of a host's own, null when it has none.
-func (r *round) localSR(h *host) xenapi.Ref[xenapi.SR] {
-	for _, pbd := range harness.Records[xenapi.PBD](h.Daemon) {
-		if pbd.Host == h.ref && pbd.SR != r.shared {
-			return pbd.SR
-		}
-	}
-	return ""
-}
-
 // glance lies between two looks at something.
 const glance = 20 * time.Millisecond
 

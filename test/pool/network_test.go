@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -105,6 +106,27 @@ func (p port) within() []string {
 func (p port) unplug() { run(p.t, "ip", "link", "set", p.name, "nomaster") }
 
 func (p port) plug() { run(p.t, "ip", "link", "set", p.name, "master", p.bridge) }
+
+// limit lets a port send, and receive, no more than a rate in Mbit/s.
+func (p port) limit(rate int) {
+	p.t.Helper()
+	bucket := []string{"root", "tbf", "rate", fmt.Sprintf("%dmbit", rate), "burst", "256k", "latency", "200ms"}
+	run(p.t, append([]string{"tc", "qdisc", "add", "dev", p.name}, bucket...)...)
+	run(p.t, append(append(p.within(), "tc", "qdisc", "add", "dev", "eth0"), bucket...)...)
+}
+
+// sent is how many bytes have come out of a port.
+func (p port) sent() (bytes int64) {
+	p.t.Helper()
+	text, err := os.ReadFile("/sys/class/net/" + p.name + "/statistics/rx_bytes")
+	if err == nil {
+		bytes, err = strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	}
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return bytes
+}
 
 // sever loses what two ports send to one another, without a word; others reach both.
 func sever(a, b port) {
