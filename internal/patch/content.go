@@ -42,8 +42,8 @@ type Workspace interface {
 	// Size is the VDI's size in bytes; Grow enlarges VDI and file system while it is mounted.
 	Size() int64
 	Grow(ctx context.Context, size int64) error
-	// Room names the SR, and says how many bytes it has free.
-	Room(ctx context.Context) (sr string, free int64)
+	// Explain makes a domain error of one that came of a full SR (M10), or of one that cannot be read or written.
+	Explain(ctx context.Context, err error) error
 	// Seal unmounts, and gives the digest of the content as it then is. Only Discard and Keep follow.
 	Seal(ctx context.Context) (digest string, err error)
 	// Keep makes the sealed VDI a lasting one: edit describes it, commit runs in the transaction that
@@ -114,7 +114,7 @@ func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	s.step("content-mounted")
 	c, err := s.extract(ctx, t, space)
 	if err != nil {
-		return s.spaceError(ctx, space, err)
+		return space.Explain(ctx, err)
 	}
 	s.step("content-verified")
 	return fn(c)
@@ -204,7 +204,7 @@ func (s *Service) fill(ctx context.Context, t *task.Task, rec xenapi.PoolPatch, 
 	digest, err := writePatchFile(space, file)
 	if err != nil {
 		space.Discard(ctx)
-		return nil, "", s.spaceError(ctx, space, err)
+		return nil, "", space.Explain(ctx, err)
 	}
 	return space, digest, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"syscall"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/hotfix"
@@ -42,14 +41,14 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 
 	a, err := s.receive(ctx, t, space, r, length)
 	if err != nil {
-		return "", s.spaceError(ctx, space, err)
+		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-received")
 	if ref, done, err := s.known(a); done || err != nil {
 		return ref, err
 	}
 	if a.imageDigest, err = space.Seal(ctx); err != nil {
-		return "", s.spaceError(ctx, space, err)
+		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-sealed")
 	return s.publish(ctx, t, space, a)
@@ -230,24 +229,4 @@ func (a arrival) describe(rec *xenapi.PoolPatch, vdi xenapi.Ref[xenapi.VDI]) {
 	rec.AfterApplyGuidance = a.info.AfterApplyGuidance
 	rec.Size, rec.Digest, rec.Signer = a.size, a.digest, a.signer
 	rec.VDI, rec.ImageDigest, rec.Filename = vdi, a.imageDigest, ""
-}
-
-// fullBelow is what may be left of a full SR, in bytes.
-const fullBelow = 16 << 20
-
-// spaceError says in the API's words that a workspace's SR is full (M10), or cannot be written. A loop device tells its file
-// system of a full SR as of a broken disk.
-func (s *Service) spaceError(ctx context.Context, space Workspace, err error) error {
-	if err == nil || xenapi.CodeOf(err) != "" {
-		return err
-	}
-	full, broken := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EIO)
-	if !full && !broken {
-		return err
-	}
-	sr, free := space.Room(context.WithoutCancel(ctx))
-	if full || free >= 0 && free < fullBelow {
-		return xenapi.ErrOutOfSpace(fmt.Sprintf("%s: %d bytes needed at most, %d bytes free", sr, space.Size(), free)).Because(err)
-	}
-	return xenapi.ErrVDIIOError(err.Error()).Because(err)
 }

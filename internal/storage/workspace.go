@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/storage/image"
@@ -28,7 +29,7 @@ type Workspace struct {
 	kept       bool
 }
 
-// NewWorkspace makes a VDI as rec says, with an empty file system, mounted.
+// NewWorkspace makes a VDI as rec says, with an empty file system, mounted. Errors: SR_FULL, OUT_OF_SPACE, VDI_IO_ERROR.
 func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI) (*Workspace, error) {
 	ref, err := s.CreateTemporary(ctx, t, rec)
 	if err != nil {
@@ -36,6 +37,7 @@ func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI
 	}
 	w := &Workspace{service: s, task: t, vdi: ref}
 	if err := w.mount(ctx, true); err != nil {
+		err = w.Explain(ctx, err)
 		w.Discard(ctx)
 		return nil, err
 	}
@@ -75,6 +77,7 @@ func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xen
 		return nil, err
 	}
 	if err := w.open(ctx, digest, find); err != nil {
+		err = w.Explain(ctx, err)
 		w.Discard(ctx)
 		return nil, err
 	}
@@ -200,8 +203,26 @@ func (w *Workspace) pause() error {
 	return errors.Join(errs...)
 }
 
-// Room names the VDI's SR for a person, and says how many bytes it has free; -1 when that is not known.
-func (w *Workspace) Room(ctx context.Context) (sr string, free int64) {
+// fullBelow is what may be left of a full SR, in bytes.
+const fullBelow = 16 << 20
+
+// Explain says in the API's words that the VDI's SR is full (M10), or cannot be read or written. A loop device tells its file
+// system, and mke2fs, of a full SR as of a broken disk. Other errors stay as they are. Errors: OUT_OF_SPACE naming the SR,
+// what was needed and what there was; VDI_IO_ERROR.
+func (w *Workspace) Explain(ctx context.Context, err error) error {
+	full, broken := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EIO)
+	if xenapi.CodeOf(err) != "" || !full && !broken {
+		return err
+	}
+	sr, free := w.room(context.WithoutCancel(ctx))
+	if full || free >= 0 && free < fullBelow {
+		return xenapi.ErrOutOfSpace(fmt.Sprintf("%s: %d bytes needed at most, %d bytes free", sr, w.size, free)).Because(err)
+	}
+	return xenapi.ErrVDIIOError(err.Error()).Because(err)
+}
+
+// room names the VDI's SR for a person, and says how many bytes it has free; -1 when that is not known.
+func (w *Workspace) room(ctx context.Context) (sr string, free int64) {
 	var rec xenapi.SR
 	var ref xenapi.Ref[xenapi.SR]
 	_ = w.service.view(func(tx *db.Tx) error {

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"poolpatch/internal/db"
@@ -222,4 +224,46 @@ func TestWorkspaceFails(t *testing.T) {
 	wantError(t, "no space for a copy", err, xenapi.ErrSRFull(16*mib, 4*mib))
 	p.driver.CheckEmpty(get(p.host, ref).UUID)
 	p.consistent(t, p.host, "full")
+}
+
+// M10: whoever writes into a workspace hears that its SR is full, in whatever words the kernel says so.
+func TestExplain(t *testing.T) {
+	t.Parallel()
+	other, domain := errors.New("something else"), error(xenapi.ErrCannotFindPatch())
+	for _, c := range []struct {
+		size int64 // of the SR
+		err  error
+		code string // "" leaves the error as it is
+	}{
+		{20 * mib, syscall.EIO, xenapi.CodeOutOfSpace},
+		{20 * mib, fmt.Errorf("write: %w", syscall.ENOSPC), xenapi.CodeOutOfSpace},
+		{64 * mib, syscall.EDQUOT, xenapi.CodeOutOfSpace},
+		{64 * mib, syscall.EIO, xenapi.CodeVDIIOError},
+		{20 * mib, other, ""},
+		{20 * mib, domain, ""},
+		{20 * mib, nil, ""},
+	} {
+		p := newPool(t, memsr.Options{Size: c.size})
+		rec := vdiOf(p.sr)
+		rec.VirtualSize = 16 * mib
+		var got error
+		err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+			w, err := p.NewWorkspace(ctx, tk, rec)
+			if err != nil {
+				return err
+			}
+			defer w.Discard(ctx)
+			got = w.Explain(ctx, c.err)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.code == "" && got != c.err || c.code != "" && xenapi.CodeOf(got) != c.code {
+			t.Errorf("%v on an SR of %d MiB is %v", c.err, c.size/mib, got)
+		}
+		if sr := get(p.host, p.sr).UUID; c.code == xenapi.CodeOutOfSpace && !strings.Contains(got.Error(), sr) {
+			t.Errorf("%v does not name the SR %s", got, sr)
+		}
+	}
 }

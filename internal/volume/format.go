@@ -3,10 +3,13 @@ package volume
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -47,7 +50,7 @@ func Format(ctx context.Context, device, label string) error {
 		"-E", "nodiscard,lazy_itable_init=1,root_owner=0:0", "-L", label, device)
 }
 
-// run runs a program of e2fsprogs; what it said is part of the error.
+// run runs a program of e2fsprogs; what it said is part of the error, and so is the error number that it named.
 func run(ctx context.Context, limit time.Duration, what, program string, args ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -61,8 +64,29 @@ func run(ctx context.Context, limit time.Duration, what, program string, args ..
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return fmt.Errorf("%s: %s: %w: %s", what, program, err, bytes.TrimSpace(out))
+	return fmt.Errorf("%s: %s: %w: %w", what, program, err, said(out))
 }
+
+// said makes an error of a program's output. Programs name error numbers as the C library does, which writes them as Go does
+// but for a capital.
+func said(out []byte) error {
+	text := string(bytes.TrimSpace(out))
+	for _, errno := range []syscall.Errno{syscall.EIO, syscall.ENOSPC, syscall.EDQUOT} {
+		if strings.Contains(strings.ToLower(text), strings.ToLower(errno.Error())) {
+			return spoken{errno, text}
+		}
+	}
+	return errors.New(text)
+}
+
+// spoken is an error number as a program told it.
+type spoken struct {
+	syscall.Errno
+	text string
+}
+
+func (s spoken) Error() string { return s.text }
+func (s spoken) Unwrap() error { return s.Errno }
 
 func largeEnough(device string) error {
 	dev, err := os.Open(device)

@@ -372,6 +372,36 @@ func TestOpenUndoesWhatItDid(t *testing.T) {
 	}
 }
 
+// The disk under an image fills up before the image has a file system: mke2fs is told of it as of a broken disk, and so is who
+// called it.
+func TestOpenOnAFullDisk(t *testing.T) {
+	t.Parallel()
+	disk, err := Open(t.Context(), Config{Path: imageFile(t, t.TempDir(), 32*mib), Dir: t.TempDir(), Format: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer disk.Close(context.Background())
+	image := imageFile(t, disk.Dir(), 32*mib)
+	filler, err := os.Create(filepath.Join(disk.Dir(), "filler"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for chunk := int64(mib); chunk >= 4096; {
+		info, _ := filler.Stat()
+		if unix.Fallocate(int(filler.Fd()), 0, info.Size(), chunk) != nil {
+			chunk /= 2
+		}
+	}
+	filler.Close()
+	v, err := Open(t.Context(), Config{Path: image, Dir: image + ".mnt", Format: true})
+	if err == nil {
+		v.Close(context.Background())
+	}
+	if !errors.Is(err, syscall.EIO) && !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestOpenAfterCancel(t *testing.T) {
 	t.Parallel()
 	image := imageFile(t, t.TempDir(), 32*mib)
