@@ -92,6 +92,9 @@ func Precheck(ctx context.Context, v Verified, e Env, patch xenapi.Ref[xenapi.Po
 		return "", err
 	case r.TimedOut || r.ExitCode != 0 && r.ExitCode != 1:
 		text := fmt.Sprintf("Error running prechecks on patch %s: %s", patch, r.Output)
+		if r.TimedOut || r.Signal != 0 {
+			text = fmt.Sprintf("Error running prechecks on patch %s: %s", patch, withEnd("it "+ended(r), r.Output))
+		}
 		return "", xenapi.ErrPatchPrecheckFailedUnknownError(patch, text).Because(errors.New("the patch's precheck " + ended(r)))
 	case r.ExitCode == 1:
 		return "", precheckError(patch, r.Output)
@@ -102,20 +105,35 @@ func Precheck(ctx context.Context, v Verified, e Env, patch xenapi.Ref[xenapi.Po
 // backupMark is what patches print when an earlier attempt's backup files stand in their way.
 const backupMark = "Backup files already present"
 
+// ErrTorn is in the chain of an apply's error when the program did not end by itself: nobody knows how far it came.
+var ErrTorn = errors.New("the patch's apply was ended by force")
+
 // Apply has the program change the host, and gives what it printed. Errors: PATCH_APPLY_FAILED,
 // PATCH_APPLY_FAILED_BACKUP_FILES_EXIST, INTERNAL_ERROR when the program reports backup files in another form
-// than the contract's.
+// than the contract's; with ErrTorn when the program did not end by itself.
 func Apply(ctx context.Context, v Verified, e Env) (string, error) {
 	r, err := v.run(ctx, "apply", DefaultApplyDeadline, e)
 	switch {
+	case ctx.Err() == nil && xenapi.CodeOf(err) != "":
+		return "", err // it was not started
 	case err != nil:
-		return "", err
-	case r.ExitCode == 0 && !r.TimedOut:
+		return "", fmt.Errorf("%w: %w", ErrTorn, err)
+	case r.TimedOut || r.Signal != 0:
+		return "", xenapi.ErrPatchApplyFailed(withEnd("the patch's apply "+ended(r), r.Output)).Because(ErrTorn)
+	case r.ExitCode == 0:
 		return string(r.Output), nil
 	case strings.Contains(string(r.Output), backupMark):
 		return "", backupError(r.Output)
 	}
 	return "", xenapi.ErrPatchApplyFailed(string(r.Output)).Because(errors.New("the patch's apply " + ended(r)))
+}
+
+// withEnd says how a program ended before what it printed, which may be nothing.
+func withEnd(how string, output []byte) string {
+	if len(output) == 0 {
+		return how
+	}
+	return how + ": " + string(output)
 }
 
 // backupError reads the form of PATCH_PRECHECK_FAILED_UNKNOWN_ERROR that such a patch prints.

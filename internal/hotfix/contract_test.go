@@ -213,8 +213,8 @@ func TestPrecheck(t *testing.T) {
 		{"nothing", script("exit 1"), []string{log, "error parsing patch precheck xml: there is no XML"}},
 
 		{"exit 2", printing("T", "2"), failed("T\n")},
-		{"signal", script("echo T; kill -9 $$"), failed("T\n")},
-		{"hang", script("echo T; sleep 1000"), failed("T\n")},
+		{"signal", script("echo T; kill -9 $$"), failed("it was ended by signal killed: T\n")},
+		{"hang", script("echo T; sleep 1000"), failed("it did not end in time: T\n")},
 		{"XML with another exit code", strings.Replace(form("VM_RUNNING", ""), "exit 1", "exit 5", 1), failed("<error errorcode=\"PATCH_PRECHECK_FAILED_VM_RUNNING\"></error>\n")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -245,8 +245,9 @@ func TestApply(t *testing.T) {
 		{"works", printing("done", "0"), nil},
 		{"fails", printing("no", "1"), []string{xenapi.CodePatchApplyFailed, "no\n"}},
 		{"fails otherwise", printing("no", "9"), []string{xenapi.CodePatchApplyFailed, "no\n"}},
-		{"hangs", script("echo no; sleep 1000"), []string{xenapi.CodePatchApplyFailed, "no\n"}},
-		{"ends well at the deadline", script("trap 'exit 0' TERM; echo no; while :; do :; done"), []string{xenapi.CodePatchApplyFailed, "no\n"}},
+		{"hangs", script("echo no; sleep 1000"), []string{xenapi.CodePatchApplyFailed, "the patch's apply did not end in time: no\n"}},
+		{"ends well at the deadline", script("trap 'exit 0' TERM; echo no; while :; do :; done"), []string{xenapi.CodePatchApplyFailed, "the patch's apply did not end in time: no\n"}},
+		{"killed", script("kill -9 $$"), []string{xenapi.CodePatchApplyFailed, "the patch's apply was ended by signal killed"}},
 		{"backup files", printing(`<error errorcode="PATCH_PRECHECK_FAILED_UNKNOWN_ERROR">`+backup+`</error>`, "1"), []string{xenapi.CodePatchApplyFailedBackupFilesExist, "Backup files already present: /var/b"}},
 		{"backup files, other code", printing(`<error errorcode="PATCH_PRECHECK_FAILED_ISO_MOUNTED">`+backup+`</error>`, "1"), []string{xenapi.CodeInternalError, "the patch found backup files of an earlier attempt, and reported them in an unknown form"}},
 		{"backup files, as text", printing("Backup files already present", "1"), []string{xenapi.CodeInternalError, "the patch found backup files of an earlier attempt, and reported them in an unknown form"}},
@@ -259,6 +260,9 @@ func TestApply(t *testing.T) {
 				e.Deadline = 300 * time.Millisecond
 			}
 			got, err := Apply(context.Background(), extract(t, tt.program), e)
+			if torn := e.Deadline > 0 || tt.name == "killed"; errors.Is(err, ErrTorn) != torn {
+				t.Errorf("torn: %v, error %v", !torn, err)
+			}
 			if len(tt.want) > 0 {
 				wantError(t, err, tt.want[0], tt.want[1:]...)
 				return

@@ -72,7 +72,7 @@ type attempt struct {
 	patch  xenapi.Ref[xenapi.PoolPatch]
 	row    xenapi.Ref[xenapi.HostPatch]
 	ran    bool // the program has ended well: what fails from here on is only the record of it
-	killed bool // the program was ended by force: nobody knows how far it came
+	torn   bool // the program was ended by force: nobody knows how far it came
 	output string
 }
 
@@ -85,6 +85,11 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 		return err
 	}
 	s.step("apply-prechecked")
+	// What the stamp is to say is asked before anything changes: afterwards nothing may fail but the record.
+	info, err := s.identify(ctx, a.patch, c)
+	if err != nil {
+		return err
+	}
 	if err := s.db.Update(ctx, func(tx *db.Tx) error {
 		// From here on a cancellation comes too late: the program is not torn.
 		if err := t.Shield(tx); err != nil {
@@ -96,9 +101,9 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 	}
 	s.step("apply-running")
 	// A crash from here to the stamp makes the row interrupted: nobody knows how far the program came.
-	output, info, err := s.runApply(t.UntilKilled(), a, c)
+	output, err := s.runApply(t.UntilKilled(), a.patch, c)
 	if err != nil {
-		a.killed = t.UntilKilled().Err() != nil
+		a.torn = errors.Is(err, hotfix.ErrTorn)
 		return err
 	}
 	a.ran, a.output = true, prechecked+output
@@ -126,6 +131,19 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 		s.log.Warn("stamps of other patches not recorded; the next start does it", "error", err)
 	}
 	return nil
+}
+
+// identify asks the program what it is. It must be what the record says: a stamp under another name would be another
+// patch's.
+func (s *Service) identify(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch], c content) (hotfix.Info, error) {
+	info, err := s.runInfo(ctx, c)
+	if err != nil {
+		return info, err
+	}
+	if uuid := s.uuidOf(ref); info.UUID != uuid {
+		return info, xenapi.ErrInvalidPatch(fmt.Sprintf("the patch was uploaded as %s and says now that it is %s", uuid, info.UUID))
+	}
+	return info, nil
 }
 
 // claimApply makes the host_patch row of an attempt.
@@ -158,10 +176,11 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 }
 
 // giveUp ends a failed attempt: the row goes, or goes back to interrupted. When the program itself ended
-// well, or was killed, the row must not forget that: it becomes interrupted, unless the stamp tells the next start more.
+// well, or was ended by force, the row must not forget that: it becomes interrupted, unless the stamp tells the next
+// start more.
 func (s *Service) giveUp(ctx context.Context, t *task.Task, a attempt) error {
 	event := Fail
-	if a.ran || a.killed {
+	if a.ran || a.torn {
 		event = Crash
 	}
 	return s.update(ctx, func(tx *db.Tx) error {

@@ -12,6 +12,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/patch"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -363,27 +364,71 @@ func TestATamperedVDIIsRefused(t *testing.T) {
 // Errors of a patch's own programs come through, and leave the host as if nobody had asked.
 func TestProgramsThatFail(t *testing.T) {
 	for what, tc := range map[string]struct {
-		p    program
-		code string
-		ran  int
+		p     program
+		code  string
+		text  string
+		ran   int
+		state patch.State // in which the host is left
 	}{
-		"a failing precheck": {program{precheck: "exit 3"}, "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR", 0},
-		"a failing apply":    {program{apply: "echo broken; exit 1"}, "PATCH_APPLY_FAILED", 1},
-		"a killed apply":     {program{apply: "kill -9 $$"}, "PATCH_APPLY_FAILED", 1},
+		"a failing precheck": {program{precheck: "exit 3"}, "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR", "", 0, patch.None},
+		"a failing apply":    {program{apply: "echo broken; exit 1"}, "PATCH_APPLY_FAILED", "broken", 1, patch.None},
+		// Nobody knows how far it came: only a person begins again.
+		"a killed apply": {program{apply: "kill -9 $$"}, "PATCH_APPLY_FAILED", "ended by signal killed", 1, patch.Interrupted},
+		// What it says of itself is asked before it may change anything.
+		"another uuid": {program{info: "cat $POOLPATCH_ROOT/info", apply: "echo no"}, "INVALID_PATCH", "22222222", 0, patch.None},
 	} {
 		s := newSite(t, memsr.Options{Clone: true})
 		x := s.start(t, nil).withSR(t)
+		s.says(t, theUUID)
 		ref, err := x.upload(s.sign(t, tc.p))
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.says(t, "22222222-3333-4444-8555-666666666666")
 		_, err = x.apply(ref)
 		wantCode(t, what, err, tc.code)
-		if s.runs() != tc.ran || s.stamped(theUUID) || len(all[xenapi.HostPatch](x)) != 0 {
-			t.Errorf("%s: ran %d times, stamp %v, rows %v", what, s.runs(), s.stamped(theUUID), all[xenapi.HostPatch](x))
+		if err == nil || !strings.Contains(err.Error(), tc.text) {
+			t.Errorf("%s: the error %v does not say %q", what, err, tc.text)
+		}
+		state := patch.None
+		for _, row := range all[xenapi.HostPatch](x) {
+			state = patch.State(row.State)
+		}
+		if s.runs() != tc.ran || s.stamped(theUUID) || state != tc.state {
+			t.Errorf("%s: ran %d times, stamp %v, the host is %q", what, s.runs(), s.stamped(theUUID), state)
 		}
 		x.clean(t, what)
 	}
+}
+
+// says makes the answer of a program that reads it from the host.
+func (s *site) says(t *testing.T, uuid string) {
+	t.Helper()
+	answer := fmt.Sprintf(`<info uuid="%s" version="1.0" name-label="" name-description="" after-apply-guidance=""/>`, uuid)
+	if err := os.WriteFile(filepath.Join(s.root, "info"), []byte(answer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// I3: a program that has done its work never runs again because something afterwards goes wrong, as when it does not say
+// any more what it is.
+func TestAProgramThatForgetsItself(t *testing.T) {
+	s := newSite(t, memsr.Options{Clone: true})
+	x := s.start(t, nil).withSR(t)
+	s.says(t, theUUID)
+	ref, err := x.upload(s.sign(t, program{info: "cat $POOLPATCH_ROOT/info", apply: "rm $POOLPATCH_ROOT/info"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.apply(ref); err != nil || !s.stamped(theUUID) {
+		t.Errorf("apply: %v, stamp %v", err, s.stamped(theUUID))
+	}
+	_, err = x.apply(ref)
+	wantCode(t, "again", err, "PATCH_ALREADY_APPLIED")
+	if s.runs() != 1 {
+		t.Errorf("ran %d times", s.runs())
+	}
+	x.clean(t, "at the end")
 }
 
 // A roll-up leaves stamps of other patches: their records follow at once.

@@ -35,18 +35,14 @@ func (s *Service) runPrecheck(ctx context.Context, ref xenapi.Ref[xenapi.PoolPat
 	return output, err
 }
 
-// runApply executes the patch and asks it once more what it is, for the stamp.
-func (s *Service) runApply(ctx context.Context, a *attempt, c content) (output string, info hotfix.Info, err error) {
-	log := s.openLog(a.patch, opApply)
+func (s *Service) runApply(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch], c content) (output string, err error) {
+	log := s.openLog(ref, opApply)
 	defer log.Close()
-	if err = s.runProgram(ctx, c, applyTimeout, log, func(env hotfix.Env) (err error) {
+	err = s.runProgram(ctx, c, applyTimeout, log, func(env hotfix.Env) (err error) {
 		output, err = hotfix.Apply(ctx, c.program, env)
 		return err
-	}); err != nil {
-		return "", hotfix.Info{}, err
-	}
-	info, err = s.runInfo(ctx, c)
-	return output, info, err
+	})
+	return output, err
 }
 
 // openLog opens the file that keeps what a patch's program prints. Without it the program runs all the
