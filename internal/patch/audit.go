@@ -60,7 +60,7 @@ func (s *Service) auditPatch(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], rec xe
 		faults = append(faults, check.Fault{Invariant: "I3", Object: "patch " + rec.UUID, Problem: "its apply on this host has no task any more", Repair: "restart the daemon"})
 	case state == Applied && !stamped:
 		faults = append(faults, s.stampFault(rec.UUID, "it is recorded as applied and has no stamp"))
-	case stamped && (state == None || state == Interrupted):
+	case stamped && state == Interrupted: // without a row, somebody has called host_patch.destroy: the next start makes it anew
 		faults = append(faults, s.stampFault(rec.UUID, "it has a stamp and is not recorded as applied"))
 	}
 	return faults

@@ -25,6 +25,8 @@ type Storage interface {
 	// VDI of that many bytes.
 	OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
 		elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (Workspace, error)
+	// HasImage reports whether a VDI has its image, as far as this host can see.
+	HasImage(ctx context.Context, vdi xenapi.Ref[xenapi.VDI]) bool
 	// DestroyVDI removes a VDI and its content.
 	DestroyVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error
 }
@@ -85,23 +87,58 @@ type content struct {
 // scratch is a directory of a workspace for a program to be extracted into and run in. Each run has its own: what
 // one leaves is not in the way of the next, and is never removed file by file.
 type scratch struct {
-	space Workspace
-	name  string // in the workspace
+	room *room
+	name string // in the workspace
 }
 
-func newScratch(space Workspace) (scratch, error) {
-	dir, err := os.MkdirTemp(space.Dir(), "scratch-")
+func newScratch(r *room) (scratch, error) {
+	dir, err := os.MkdirTemp(r.space.Dir(), "scratch-")
 	if err != nil {
 		return scratch{}, fmt.Errorf("scratch space: %w", err)
 	}
-	return scratch{space, filepath.Base(dir)}, nil
+	return scratch{r, filepath.Base(dir)}, nil
 }
 
 // Path and Create implement hotfix.Directory.
-func (s scratch) Path() string { return filepath.Join(s.space.Dir(), s.name) }
+func (s scratch) Path() string { return filepath.Join(s.room.space.Dir(), s.name) }
 
 func (s scratch) Create(name string, perm os.FileMode) (io.WriteCloser, error) {
-	return s.space.CreateTemporary(filepath.Join(s.name, name), perm)
+	w, err := s.room.space.CreateTemporary(filepath.Join(s.name, name), perm)
+	return roomWriter{w, s.room}, err
+}
+
+// room keeps a workspace large enough for the signed file and the program extracted from it, which may be many times as
+// large: half of it stays free for what the program does (M4, M5). Whoever takes room is the one who writes.
+type room struct {
+	ctx   context.Context // of the call that the workspace lives for
+	space Workspace
+	taken int64 // bytes
+}
+
+// take makes room for n more bytes.
+func (r *room) take(n int) error {
+	r.taken += int64(n)
+	size := r.space.Size()
+	for size < 2*r.taken {
+		size *= 2
+	}
+	if size == r.space.Size() {
+		return nil
+	}
+	return r.space.Grow(r.ctx, size)
+}
+
+// roomWriter is a file that takes its room before it is written.
+type roomWriter struct {
+	io.WriteCloser
+	room *room
+}
+
+func (w roomWriter) Write(p []byte) (int, error) {
+	if err := w.room.take(len(p)); err != nil {
+		return 0, err
+	}
+	return w.WriteCloser.Write(p)
 }
 
 // withContent gives fn the patch's content in a workspace that lives as long as fn does (M6).
@@ -230,7 +267,7 @@ func (s *Service) extract(ctx context.Context, t *task.Task, space Workspace) (c
 		return content{}, fmt.Errorf("patch file of its VDI: %w", err)
 	}
 	defer file.Close()
-	dir, err := newScratch(space)
+	dir, err := newScratch(&room{ctx: ctx, space: space})
 	if err != nil {
 		return content{}, err
 	}

@@ -136,7 +136,7 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 				return fmt.Errorf("patch %s has its content elsewhere", info.UUID)
 			}
 			vdi := rec.VDI
-			arrival{info, digest, c.program.Signer(), c.program.SignedSize(), ""}.describe(rec, vdi)
+			arrival{info: info, digest: digest, signer: c.program.Signer(), size: c.program.SignedSize()}.describe(rec, vdi)
 			rec.Filename = path
 			return nil
 		})

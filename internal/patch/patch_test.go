@@ -178,6 +178,45 @@ func TestTheSamePatchAgain(t *testing.T) {
 	x.clean(t, "at the end")
 }
 
+// A record does not stand for content that only it believes in: of a VDI that somebody wrote to, and of one whose image is
+// gone from the SR.
+func TestTheSamePatchAgainWhenItsContentIsSpoiled(t *testing.T) {
+	for what, spoil := range map[string]func(x daemon, vdi xenapi.Ref[xenapi.VDI]) error{
+		"written to": func(x daemon, vdi xenapi.Ref[xenapi.VDI]) error {
+			return x.do(func(ctx context.Context, tk *task.Task) error {
+				return x.storage.ImportRaw(ctx, tk, vdi, strings.NewReader("not the patch"), -1)
+			})
+		},
+		"image gone": func(x daemon, vdi xenapi.Ref[xenapi.VDI]) error {
+			x.site.driver.Break(get(x, get(x, vdi).SR).UUID, get(x, vdi).UUID)
+			return nil
+		},
+	} {
+		s := newSite(t, memsr.Options{Clone: true})
+		x := s.start(t, nil).withSR(t)
+		signed := s.sign(t, program{})
+		ref, err := x.upload(signed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := get(x, ref).VDI
+		if err := spoil(x, old); err != nil {
+			t.Fatal(err)
+		}
+		again, err := x.upload(signed)
+		if now := get(x, ref).VDI; err != nil || again != ref || now == old || now.IsNull() {
+			t.Errorf("%s: the upload gives %v, %v, and the patch is in VDI %s", what, again, err, now)
+		}
+		if _, err := x.apply(ref); err != nil || s.runs() != 1 {
+			t.Errorf("%s: apply: %v, ran %d times", what, err, s.runs())
+		}
+		if left := get(x, old).UUID != ""; left != (what == "written to") {
+			t.Errorf("%s: the old VDI is there: %v; what somebody has written stays, what is gone goes", what, left)
+		}
+		x.clean(t, what)
+	}
+}
+
 // A patch that is being applied is not replaced, cleaned or destroyed under its host, and not applied twice.
 func TestOperationsCollide(t *testing.T) {
 	s := newSite(t, memsr.Options{Clone: true})

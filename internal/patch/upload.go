@@ -44,7 +44,7 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-received")
-	if ref, done, err := s.known(a); done || err != nil {
+	if ref, done, err := s.known(ctx, &a); done || err != nil {
 		return ref, err
 	}
 	if a.imageDigest, err = space.Seal(ctx); err != nil {
@@ -62,11 +62,12 @@ func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r 
 	if err != nil {
 		return a, fmt.Errorf("patch file: %w", err)
 	}
-	dir, err := newScratch(space)
+	room := &room{ctx: ctx, space: space}
+	dir, err := newScratch(room)
 	if err != nil {
 		return a, err
 	}
-	in := &intake{ctx: ctx, r: r, task: t, space: space, promised: length}
+	in := &intake{ctx: ctx, r: r, task: t, room: room, promised: length}
 	program, err := s.verifier.Extract(ctx, io.TeeReader(in, file), dir)
 	if err == nil {
 		err = in.complete()
@@ -94,7 +95,7 @@ type intake struct {
 	ctx      context.Context // of the upload that the intake lives for
 	r        io.Reader
 	task     *task.Task
-	space    Workspace
+	room     *room
 	promised int64
 	received int64
 }
@@ -108,10 +109,8 @@ func (in *intake) Read(p []byte) (int, error) {
 	if believable(in.promised) {
 		in.task.Progress(in.ctx, float64(in.received)/float64(in.promised))
 	}
-	if sizeFactor*in.received > in.space.Size() {
-		if gerr := in.space.Grow(in.ctx, 2*in.space.Size()); gerr != nil {
-			return n, gerr
-		}
+	if gerr := in.room.take(n); gerr != nil {
+		return n, gerr
 	}
 	return n, err
 }
@@ -131,31 +130,42 @@ type arrival struct {
 	signer      string
 	size        int64  // of the signed file, bytes
 	imageDigest string // of the VDI, once it is sealed
+	// lost is a VDI that the record of the same patch names, and whose image is not there any more.
+	lost xenapi.Ref[xenapi.VDI]
 }
 
-// known answers an upload of a patch that the pool has already, before any more work is done for it.
-func (s *Service) known(a arrival) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
-	err = s.db.View(func(tx *db.Tx) error {
-		var rec xenapi.PoolPatch
+// known answers an upload of a patch that the pool has already, before any more work is done for it. A VDI of which there is
+// only the record left is noted in the arrival, which is to take its place.
+func (s *Service) known(ctx context.Context, a *arrival) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
+	var rec xenapi.PoolPatch
+	look := func(tx *db.Tx) error {
 		if ref, err = db.ByUUID[xenapi.PoolPatch](tx, a.info.UUID); err != nil {
 			return nil // a new patch
 		}
 		if rec, err = db.Get(tx, ref); err != nil {
 			return err
 		}
-		done, err = s.standsFor(tx, rec, a.digest)
+		done, err = s.standsFor(tx, rec, *a)
 		return err
-	})
-	return ref, done, err
+	}
+	if err := s.db.View(look); err == nil && !done {
+		return ref, false, nil
+	}
+	if !rec.VDI.IsNull() && !s.storage.HasImage(ctx, rec.VDI) {
+		a.lost = rec.VDI
+	}
+	return ref, done, s.db.View(look)
 }
 
 // standsFor says whether a record that has an arriving patch's UUID is of the same content and still has
-// it. One that has other content is in the way; one whose content is gone is to be repointed.
-func (s *Service) standsFor(tx *db.Tx, rec xenapi.PoolPatch, digest string) (bool, error) {
-	if !s.hasContent(tx, rec) {
+// it. One that has other content is in the way; one whose content is gone, or was changed, is to be repointed.
+func (s *Service) standsFor(tx *db.Tx, rec xenapi.PoolPatch, a arrival) (bool, error) {
+	vdi, inVDI := db.Lookup(tx, rec.VDI)
+	intact := inVDI && rec.VDI != a.lost && vdi.Digest == rec.ImageDigest
+	if !intact && !s.legacyExists(rec.Filename) {
 		return false, nil
 	}
-	if rec.Digest == digest {
+	if rec.Digest == a.digest {
 		return true, nil
 	}
 	return false, xenapi.ErrPatchAlreadyExists(rec.UUID)
@@ -189,6 +199,11 @@ func (s *Service) publish(ctx context.Context, t *task.Task, space Workspace, a 
 		return ref, nil
 	}
 	s.step("upload-published")
+	if err == nil && !a.lost.IsNull() {
+		if err := s.storage.DestroyVDI(ctx, t, a.lost); err != nil {
+			s.log.Warn("record of a VDI without an image not removed; a scan of its SR does it", "vdi", a.lost, "error", err)
+		}
+	}
 	return ref, err
 }
 
@@ -209,7 +224,7 @@ func (s *Service) record(tx *db.Tx, t *task.Task, vdi xenapi.Ref[xenapi.VDI], a 
 	if err != nil {
 		return "", err
 	}
-	if same, err := s.standsFor(tx, rec, a.digest); err != nil || same {
+	if same, err := s.standsFor(tx, rec, a); err != nil || same {
 		if same {
 			err = errTwin
 		}

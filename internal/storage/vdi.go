@@ -2,6 +2,7 @@ package storage
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -414,6 +415,22 @@ func (s *Service) vdiOnSR(ref xenapi.Ref[xenapi.VDI]) (rec xenapi.VDI, sr SR, er
 	}
 	sr, err = s.open(rec.SR)
 	return rec, sr, err
+}
+
+// HasImage reports whether a VDI has its image. One that this host does not see counts as there.
+func (s *Service) HasImage(ctx context.Context, vdi xenapi.Ref[xenapi.VDI]) bool {
+	rec, sr, err := s.vdiOnSR(vdi)
+	if err != nil {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	file, err := sr.Open(ctx, rec.Location, ReadOnly)
+	if err != nil {
+		return !errors.Is(err, ErrNoImage)
+	}
+	file.Close()
+	return true
 }
 
 // undoVDI removes an image that a dead task left, with its row if it had got one.

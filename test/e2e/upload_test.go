@@ -137,6 +137,25 @@ func TestProbe(t *testing.T) {
 	d.Clean()
 }
 
+// TestCompressed sends a patch whose program is a thousand times as large: the VDI grows with what comes out of the stream
+// (M4), and a host finds room for it in its copy.
+func TestCompressed(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	p := harness.Program{Tail: strings.Repeat("much of the same\n", 2<<20)}
+	text := p.Text()
+	patch := harness.TheKey(t).SignText(t, text, "--compress-algo", "zlib")
+	ref := d.Upload(patch)
+	if size := harness.Record(d, harness.Record(d, ref).VDI).VirtualSize; size < int64(2*len(text)) || 100*len(patch) > len(text) {
+		t.Errorf("a patch of %d bytes with a program of %d is in a VDI of %d", len(patch), len(text), size)
+	}
+	d.Apply(ref)
+	if ran := d.Read(harness.Ran); strings.Count(ran, p.UUID) != 1 {
+		t.Errorf("ran %q", ran)
+	}
+	d.Clean()
+}
+
 // TestTwoUploads sends the same patch twice at once, which is one record, and another patch that says it
 // is the same, which is refused.
 func TestTwoUploads(t *testing.T) {
