@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"poolpatch/xenapi"
@@ -141,6 +142,34 @@ func TestOutputFileIsWholeOrNotThere(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+// A device or a pipe stays what it is; a directory is none that anything is written into.
+func TestOutputIntoWhatIsNoFile(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe := filepath.Join(dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan string)
+	go func() {
+		text, err := os.ReadFile(pipe)
+		read <- fmt.Sprint(string(text), err)
+	}()
+	c := &cli{}
+	if err := c.outputFile(pipe, 0o600, writing([]byte("text"))); err != nil {
+		t.Fatal(err)
+	}
+	if got := <-read; got != "text<nil>" {
+		t.Errorf("out of the pipe came %q", got)
+	}
+	if special, err := isSpecial(pipe); !special || err != nil {
+		t.Errorf("the pipe is no pipe any more, %v", err)
+	}
+	if err := c.outputFile(dir, 0o600, writing([]byte("text"))); err == nil || !strings.Contains(err.Error(), "is a directory") {
+		t.Errorf("into a directory: %v", err)
 	}
 }
 

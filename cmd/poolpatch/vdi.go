@@ -297,6 +297,13 @@ func (c *cli) export(ctx context.Context, p *client.Client, o object[xenapi.VDI]
 
 // exportFrom goes on at the end of FILE.part, which keeps what came when the export breaks off.
 func (c *cli) exportFrom(ctx context.Context, p *client.Client, o object[xenapi.VDI], file string) error {
+	special, err := isSpecial(file)
+	if err != nil {
+		return err
+	}
+	if special {
+		return usagef("--resume needs a regular file: %s is none", file)
+	}
 	part := file + ".part"
 	f, err := os.OpenFile(filepath.Clean(part), os.O_WRONLY|os.O_CREATE, 0o644)
 	if err != nil {
