@@ -187,3 +187,48 @@ func eachFile(t *testing.T, fn func(path string, file *ast.File)) {
 		t.Fatal(err)
 	}
 }
+
+// The page of what went wrong before names the test that keeps each defect out: they must be there.
+func TestKnownDefectsHaveTheirTests(t *testing.T) {
+	page, err := os.ReadFile("../../docs/known-defects.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(page)) {
+		if !strings.HasPrefix(line, "| ") || strings.HasPrefix(line, "| |") {
+			continue
+		}
+		rows++
+		named := regexp.MustCompile("`([a-z0-9/]+)\\.(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(line, -1)
+		if len(named) == 0 {
+			t.Errorf("no test: %s", line)
+		}
+		for _, m := range named {
+			if !hasTest(t, filepath.Join("../..", m[1]), m[2]) {
+				t.Errorf("there is no %s in %s", m[2], m[1])
+			}
+		}
+	}
+	if rows == 0 {
+		t.Error("the page has no table")
+	}
+}
+
+func hasTest(t *testing.T, dir, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "\nfunc "+name+"(t *testing.T)") {
+			return true
+		}
+	}
+	return false
+}

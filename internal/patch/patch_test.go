@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
@@ -510,12 +512,16 @@ func TestStampsAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	when := time.Date(2020, 2, 29, 12, 0, 0, 0, time.UTC)
+	if err := os.Chtimes(filepath.Join(applied, theUUID), when, when); err != nil {
+		t.Fatal(err)
+	}
 	x := s.start(t, nil)
 	if rows := all[xenapi.HostPatch](x); len(rows) != 1 {
 		t.Fatalf("the rows are %v", rows)
 	}
 	for _, row := range all[xenapi.HostPatch](x) {
-		if !row.Applied || row.TimestampApplied.IsZero() || get(x, row.PoolPatch).NameLabel != "by hand" {
+		if !row.Applied || !row.TimestampApplied.Equal(when) || get(x, row.PoolPatch).NameLabel != "by hand" {
 			t.Errorf("the row is %+v of %+v", row, get(x, row.PoolPatch))
 		}
 	}
@@ -638,7 +644,46 @@ func TestDownloadOfAVDI(t *testing.T) {
 		})
 		wantCode(t, uuid, err, code)
 	}
+	for ref, rec := range all[xenapi.PoolPatch](x) {
+		x.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error { rec.VDI = ""; return nil })
+		})
+		err := x.do(func(ctx context.Context, tk *task.Task) error {
+			return x.Download(ctx, tk, theUUID, func(io.Reader, int64) error { t.Error("nothing is sent"); return nil })
+		})
+		wantCode(t, "neither VDI nor file", err, "CANNOT_FIND_PATCH")
+		x.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, ref, func(now *xenapi.PoolPatch) error { now.VDI = rec.VDI; return nil })
+		})
+	}
 	x.clean(t, "at the end")
+}
+
+// M6: precheck and apply of one call share one private copy, which is a clone where the SR can.
+func TestOneCopyForPrecheckAndApply(t *testing.T) {
+	for _, clones := range []bool{true, false} {
+		s := newSite(t, memsr.Options{Clone: clones})
+		x := s.start(t, nil).withSR(t)
+		ref, err := x.upload(s.sign(t, program{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var mu sync.Mutex
+		made := map[string]int{}
+		s.driver.Inject(func(method, _ string) error {
+			mu.Lock()
+			defer mu.Unlock()
+			made[method]++
+			return nil
+		}, nil)
+		if _, err := x.apply(ref); err != nil {
+			t.Fatal(err)
+		}
+		s.driver.Inject(nil, nil)
+		if made["Clone"]+made["Create"] != 1 || (made["Clone"] == 1) != clones {
+			t.Errorf("an SR that clones (%v) was asked for %v", clones, made)
+		}
+	}
 }
 
 func TestPoolApply(t *testing.T) {
