@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,23 +49,31 @@ func (c *cli) awaitRotation(ctx context.Context, p *client.Client) error {
 	said := ""
 	for {
 		now, err := authorityState(ctx, p)
-		if err != nil {
+		switch {
+		case err != nil && !startsAgain(err):
 			return err
-		}
-		if now == "" {
+		case err != nil: // its database knows the new authority only then
+			if again, err := c.dial(ctx); err == nil {
+				defer again.Close(context.WithoutCancel(ctx))
+				p = again
+			}
+		case now == "":
 			c.note("the pool's authority is replaced")
 			return nil
-		}
-		if now != said {
+		case now != said:
 			c.note("%s", now)
 			said = now
 		}
-		select {
-		case <-ctx.Done():
+		if sleep(ctx, rotationPause) != nil {
 			return context.Cause(ctx)
-		case <-time.After(rotationPause):
 		}
 	}
+}
+
+// startsAgain tells a daemon that is about to start again, or has just done so and forgotten its sessions.
+func startsAgain(err error) bool {
+	_, unreached := errors.AsType[*client.ConnectionError](err)
+	return unreached || slices.Contains([]string{xenapi.CodeSessionInvalid, xenapi.CodeHostStillBooting, xenapi.CodePoolDatabaseUnavailable}, xenapi.CodeOf(err))
 }
 
 // authorityState is a sentence about the replacement of the pool's authority; "" when none is going on.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -111,6 +112,15 @@ func recoverAlone(p paths) error {
 	place, err := pool.ReadPlace(p.place)
 	if err != nil {
 		return err
+	}
+	idle := etcdserver.Idle(p.etcd)
+	switch {
+	case place.Role == pool.Client || errors.Is(idle, fs.ErrNotExist):
+		return hinted{errors.New("this host has no copy of the database"), "poolpatch pool recover on one of the hosts that \"pool status\" showed as members"}
+	case errors.Is(idle, etcdserver.ErrInUse):
+		return hinted{errors.New("the daemon runs: its database may be whole, and would become a pool of one host"), "systemctl stop poolpatch, if the other copies are lost for good"}
+	case idle != nil:
+		return idle
 	}
 	place.Alone = true
 	return place.Write(p.place)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -255,11 +254,11 @@ while the others may still run: that makes two pools of one.`,
   systemctl start poolpatch`,
 		Args: arguments(),
 		RunE: func(*cobra.Command, []string) error {
-			p := pathsBelow(c.root)
-			if _, err := os.Stat(p.etcd); err != nil {
-				return fmt.Errorf("this host has no copy of the database: %w", err)
+			if err := recoverAlone(pathsBelow(c.root)); err != nil {
+				return err
 			}
-			return recoverAlone(p)
+			c.note("at its next start this host's copy of the database becomes the only one: start the daemon now, and never those of the lost hosts")
+			return nil
 		},
 	}
 	return cmd

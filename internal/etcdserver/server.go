@@ -111,6 +111,19 @@ func Start(ctx context.Context, c Config) (*Server, error) {
 	return s, nil
 }
 
+// Idle says whether no server runs on a directory, whose files may be changed then. Errors: ErrInUse; fs.ErrNotExist where
+// there has never been one.
+func Idle(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, "member")); err != nil {
+		return err
+	}
+	lock, err := acquire(dir)
+	if err != nil {
+		return err
+	}
+	return lock.Close()
+}
+
 // acquire makes the directory and takes its lock, which the kernel gives back when the process ends.
 func acquire(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
