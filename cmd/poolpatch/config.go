@@ -37,7 +37,7 @@ func (c *serveConfig) flags(f *pflag.FlagSet) {
 	f.StringVar(&c.HTTPS, "https", c.HTTPS, `address and port to serve HTTPS on; "" for none`)
 	f.StringVar(&c.HTTP, "http", c.HTTP, "address and port to serve plain HTTP on; none by default: passwords would go in clear")
 	f.StringVar(&c.Address, "address", c.Address, "address where clients reach this host; by default that of --https")
-	f.StringVar(&c.RootPasswordFile, "root-password-file", c.RootPasswordFile, "file whose first line becomes the password of the user root")
+	f.StringVar(&c.RootPasswordFile, "root-password-file", c.RootPasswordFile, "file whose first line becomes the password of the user root, in a pool of one host")
 	f.StringVar(&c.TLSCert, "tls-cert", c.TLSCert, "your TLS certificate (PEM); by default a self-signed one is made")
 	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "the key of --tls-cert (PEM)")
 	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", c.EtcdEndpoints, "URLs of your own etcd cluster; by default etcd runs inside the daemon")

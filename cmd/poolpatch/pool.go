@@ -79,6 +79,13 @@ it has a copy of the pool's database. Without a majority of the copies nothing c
 			if err := c.table(statusColumns, rows); err != nil {
 				return err
 			}
+			database, err := client.Call[map[string]string](ctx, p, "pool.get_database_state")
+			if err != nil {
+				return err
+			}
+			if database["writable"] == "false" {
+				c.note("nothing can be changed: a majority of the database's copies is not reached, and this is what was known last")
+			}
 			replaced, err := authorityState(ctx, p)
 			if err == nil && replaced != "" {
 				c.note("%s", replaced)

@@ -2,7 +2,9 @@ package api
 
 import (
 	"context"
+	"strconv"
 	"strings"
+	"time"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/pool"
@@ -12,6 +14,17 @@ import (
 // poolRotateAuthority begins the replacement; pool.get_authority_state says when it is done.
 func (a *API) poolRotateAuthority(ctx context.Context, _ *call) error {
 	return a.services.Cluster.RotateAuthority(ctx)
+}
+
+// databaseDeadline bounds the question whether the database takes changes.
+const databaseDeadline = 5 * time.Second
+
+// poolDatabaseState says whether the pool's database takes changes: "writable" is true or false. Without a majority of its
+// copies it does not, and what the pool says of hosts is what was known last.
+func (a *API) poolDatabaseState(ctx context.Context, _ *call) (map[string]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, databaseDeadline)
+	defer cancel()
+	return map[string]string{"writable": strconv.FormatBool(a.services.DB.Sync(ctx) == nil)}, nil
 }
 
 // poolAuthorityState says how far the replacement of the pool's authority is: "phase" is steady, spread, renew or retire, and

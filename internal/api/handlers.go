@@ -66,6 +66,7 @@ func (a *API) handlers() map[string]any {
 		"pool.level":                a.poolLevel,
 		"pool.rotate_authority":     a.poolRotateAuthority,
 		"pool.get_authority_state":  a.poolAuthorityState,
+		"pool.get_database_state":   a.poolDatabaseState,
 
 		"SR.create":               a.srCreate,
 		"SR.introduce":            a.srIntroduce,

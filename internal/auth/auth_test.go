@@ -35,7 +35,7 @@ type pool struct {
 func open(t testing.TB, store db.Store, host xenapi.Ref[xenapi.Host]) pool {
 	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: string(host), Tables: []db.Table{
-		db.TableOf[xenapi.Session](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](),
+		db.TableOf[xenapi.Session](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -557,7 +557,13 @@ func TestEnsureRoot(t *testing.T) {
 		for _, step := range []struct {
 			given, works string
 			writes       bool
-		}{{"one", "one", true}, {"one", "one", false}, {"", "one", false}, {"two", "two", true}} {
+			hosts        int
+		}{{"one", "one", true, 1}, {"one", "one", false, 1}, {"", "one", false, 1}, {"two", "two", true, 1}, {"three", "two", false, 2}} {
+			for i := range step.hosts {
+				p.update(t, func(tx *db.Tx) error {
+					return db.Put(tx, xenapi.Ref[xenapi.Host](fmt.Sprint("OpaqueRef:", i)), xenapi.Host{})
+				})
+			}
 			before := p.db.Revision()
 			if err := p.EnsureRoot(ctx, step.given); err != nil || (p.db.Revision() != before) != step.writes {
 				t.Errorf("given %q: %v, wrote %t", step.given, err, p.db.Revision() != before)

@@ -123,10 +123,15 @@ func (s *Service) open(ctx context.Context, rec xenapi.Session) (xenapi.Ref[xena
 		}
 		return db.Insert(tx, ref, rec)
 	})
-	if errors.Is(err, db.ErrUnavailable) && s.remember(ref, rec) {
+	if unwritable(err) && s.remember(ref, rec) {
 		return ref, nil
 	}
 	return ref, err
+}
+
+// unwritable tells a database that takes no changes. Where it may have taken one after all, the session is there twice.
+func unwritable(err error) bool {
+	return errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrUnknownOutcome)
 }
 
 // remember keeps a session that cannot be written, for this host and until its daemon ends.
@@ -234,7 +239,7 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 		return rec, nil
 	}
 	defer func() {
-		if errors.Is(err, db.ErrUnavailable) {
+		if unwritable(err) {
 			err = nil // it is valid, only not noted as active
 		}
 	}()

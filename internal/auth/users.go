@@ -101,7 +101,8 @@ func (s *Service) ChangePassword(ctx context.Context, name, old, password string
 }
 
 // EnsureRoot makes the user root where it is missing, and gives it the password, when there is one and
-// it is not root's already.
+// it is not root's already. The hosts of a pool have one root: where there are several, none of them replaces the password
+// that it has.
 func (s *Service) EnsureRoot(ctx context.Context, password string) error {
 	root, exists := s.user(Root)
 	if !exists {
@@ -111,5 +112,21 @@ func (s *Service) EnsureRoot(ctx context.Context, password string) error {
 	if password == "" || verifyPassword(root.PasswordHash, password) {
 		return nil
 	}
+	if root.PasswordHash != "" && s.several() {
+		s.log.Warn("root's password in this pool is another one than this host was given, and stays")
+		return nil
+	}
 	return s.SetPassword(ctx, Root, password)
+}
+
+// several reports whether the pool has more than one host.
+func (s *Service) several() bool {
+	hosts := 0
+	_ = s.db.View(func(tx *db.Tx) error {
+		for range db.All[xenapi.Host](tx) {
+			hosts++
+		}
+		return nil
+	})
+	return hosts > 1
 }

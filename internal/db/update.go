@@ -184,7 +184,8 @@ func (d *DB) resolve(ctx context.Context, id string, last int64, cause error) er
 		if err == nil {
 			continue
 		}
-		if pause(ctx, resolvePause) != nil {
+		// A store that has been without its majority for so long that it says so is not waited for.
+		if errors.Is(err, ErrUnavailable) || pause(ctx, resolvePause) != nil {
 			return fmt.Errorf("commit: %w: %w", ErrUnknownOutcome, cause)
 		}
 	}

@@ -240,7 +240,7 @@ func (c *Cluster) tryChange(ctx context.Context, try func(context.Context) error
 	ctx, cancel := context.WithTimeout(ctx, memberDeadline)
 	defer cancel()
 	if c.server != nil {
-		err := awaitLeader(ctx, c.server.etcd.Server)
+		err := c.server.electorate.await(ctx)
 		if errors.Is(err, rpctypes.ErrGRPCNoLeader) {
 			return ErrNoQuorum
 		}

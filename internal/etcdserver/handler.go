@@ -48,7 +48,7 @@ func newPeerHandler(s *etcdserver.EtcdServer) http.Handler {
 	}))
 }
 
-func newRPC(s *etcdserver.EtcdServer) *grpc.Server { return v3rpc.Server(s, nil, remoteGate(s)) }
+func newRPC(e *electorate) *grpc.Server { return v3rpc.Server(e.server, nil, remoteGate(e)) }
 
 // guard lets members and clients of the pool through, for as long as they stay.
 func guard(next http.Handler) http.Handler {

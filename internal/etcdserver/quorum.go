@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -18,7 +19,8 @@ import (
 )
 
 const (
-	// leaderDeadline bounds the wait for an election, which takes one to two seconds where a majority runs.
+	// leaderDeadline is how long an election may take from when the leader was missed; where a majority runs it takes one
+	// to two seconds.
 	leaderDeadline = 3 * time.Second
 	// quorumDeadline bounds the wait for a majority's answer.
 	quorumDeadline = 3 * time.Second
@@ -44,31 +46,63 @@ func (s *Server) Quorum(ctx context.Context) error {
 	return err
 }
 
-// awaitLeader waits for an election that is under way, and then refuses with rpctypes.ErrNoLeader.
-func awaitLeader(ctx context.Context, s *etcdserver.EtcdServer) error {
-	deadline := time.NewTimer(leaderDeadline)
-	defer deadline.Stop()
+// electorate is a member's look at who leads the cluster. An election has a while from the moment when the leader was
+// missed; whoever asks later does not wait anew.
+type electorate struct {
+	server *etcdserver.EtcdServer
+
+	mu     sync.Mutex
+	missed time.Time       // when somebody first found no leader
+	next   <-chan struct{} // closed when there is the next one
+}
+
+// await waits for an election that is under way, and then refuses with rpctypes.ErrNoLeader.
+func (e *electorate) await(ctx context.Context) error {
 	for {
-		elected := s.LeaderChangedNotify()
-		if s.Leader() != 0 {
+		elected, left := e.absence()
+		if e.server.Leader() != 0 {
 			return nil
 		}
+		if left <= 0 {
+			return rpctypes.ErrGRPCNoLeader
+		}
+		deadline := time.NewTimer(left)
 		select {
 		case <-elected:
 		case <-deadline.C:
-			return rpctypes.ErrGRPCNoLeader
-		case <-s.StoppingNotify():
+		case <-e.server.StoppingNotify():
 			return rpctypes.ErrGRPCStopped
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+		deadline.Stop()
+	}
+}
+
+// absence gives what is closed when there is the next leader, and how long that may still take if there is none now.
+func (e *electorate) absence() (elected <-chan struct{}, left time.Duration) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := time.Now()
+	if e.next == nil || isClosed(e.next) || e.server.Leader() != 0 {
+		e.missed, e.next = now, e.server.LeaderChangedNotify()
+	}
+	return e.next, e.missed.Add(leaderDeadline).Sub(now)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
 // newClient makes a client in this process. Its commits and reads are refused where there is no leader.
-func newClient(s *etcdserver.EtcdServer) *clientv3.Client {
-	c := v3client.New(s)
-	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(gate{v3rpc.NewQuotaKVServer(s), s}), c)
+func newClient(e *electorate) *clientv3.Client {
+	c := v3client.New(e.server)
+	c.KV = clientv3.NewKVFromKVClient(adapter.KvServerToKvClient(gate{v3rpc.NewQuotaKVServer(e.server), e}), c)
 	return c
 }
 
@@ -76,7 +110,7 @@ func newClient(s *etcdserver.EtcdServer) *clientv3.Client {
 // is known to have changed nothing.
 type gate struct {
 	pb.KVServer
-	server *etcdserver.EtcdServer
+	electorate *electorate
 }
 
 // Range implements etcdserverpb.KVServer.
@@ -84,31 +118,31 @@ func (g gate) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse,
 	if r.Serializable { // of this member's own copy
 		return g.KVServer.Range(ctx, r)
 	}
-	return led(ctx, g.server, func(ctx context.Context) (*pb.RangeResponse, error) { return g.KVServer.Range(ctx, r) })
+	return led(ctx, g.electorate, func(ctx context.Context) (*pb.RangeResponse, error) { return g.KVServer.Range(ctx, r) })
 }
 
 // Put implements etcdserverpb.KVServer.
 func (g gate) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
-	return led(ctx, g.server, func(ctx context.Context) (*pb.PutResponse, error) { return g.KVServer.Put(ctx, r) })
+	return led(ctx, g.electorate, func(ctx context.Context) (*pb.PutResponse, error) { return g.KVServer.Put(ctx, r) })
 }
 
 // DeleteRange implements etcdserverpb.KVServer.
 func (g gate) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
-	return led(ctx, g.server, func(ctx context.Context) (*pb.DeleteRangeResponse, error) { return g.KVServer.DeleteRange(ctx, r) })
+	return led(ctx, g.electorate, func(ctx context.Context) (*pb.DeleteRangeResponse, error) { return g.KVServer.DeleteRange(ctx, r) })
 }
 
 // Txn implements etcdserverpb.KVServer.
 func (g gate) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	return led(ctx, g.server, func(ctx context.Context) (*pb.TxnResponse, error) { return g.KVServer.Txn(ctx, r) })
+	return led(ctx, g.electorate, func(ctx context.Context) (*pb.TxnResponse, error) { return g.KVServer.Txn(ctx, r) })
 }
 
 // remoteGate does the same for clients in other processes, and for their leases.
-func remoteGate(s *etcdserver.EtcdServer) grpc.UnaryServerInterceptor {
+func remoteGate(e *electorate) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, request any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 		if !needsLeader(info.FullMethod, request) {
 			return handle(ctx, request)
 		}
-		return led(ctx, s, func(ctx context.Context) (any, error) { return handle(ctx, request) })
+		return led(ctx, e, func(ctx context.Context) (any, error) { return handle(ctx, request) })
 	}
 }
 
@@ -121,14 +155,14 @@ func needsLeader(method string, request any) bool {
 
 // led makes a request under one leader. What it is asked when the leader is lost, which etcd would wait for until
 // its own deadline, gives rpctypes.ErrTimeoutDueToLeaderFail: it may have been done or not.
-func led[R any](ctx context.Context, s *etcdserver.EtcdServer, request func(context.Context) (R, error)) (R, error) {
+func led[R any](ctx context.Context, e *electorate, request func(context.Context) (R, error)) (R, error) {
 	var none R
-	if err := awaitLeader(ctx, s); err != nil {
+	if err := e.await(ctx); err != nil {
 		return none, err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	go watchLeader(ctx, s, cancel)
+	go watchLeader(ctx, e.server, cancel)
 	reply, err := request(ctx)
 	if err != nil && errors.Is(context.Cause(ctx), rpctypes.ErrGRPCTimeoutDueToLeaderFail) {
 		return none, rpctypes.ErrGRPCTimeoutDueToLeaderFail

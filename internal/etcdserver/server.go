@@ -80,12 +80,13 @@ type Config struct {
 // Server is a running etcd.
 type Server struct {
 	*Cluster
-	etcd   *embed.Etcd
-	client *clientv3.Client
-	peers  http.Handler
-	rpc    *grpc.Server
-	lock   *os.File // held while the directory is ours
-	died   *death
+	etcd       *embed.Etcd
+	client     *clientv3.Client
+	peers      http.Handler
+	rpc        *grpc.Server
+	lock       *os.File // held while the directory is ours
+	died       *death
+	electorate *electorate
 
 	closing func() // marks a stop that we asked for
 	closed  <-chan struct{}
@@ -163,10 +164,11 @@ func (s *Server) start(ctx context.Context, c Config) error {
 		return errors.Join(ErrRemoved, s.stopEtcd())
 	}
 	go s.follow()
-	s.client = newClient(s.etcd.Server)
+	s.electorate = &electorate{server: s.etcd.Server}
+	s.client = newClient(s.electorate)
 	s.Cluster = &Cluster{s.client, s}
 	if c.Peer != nil {
-		s.peers, s.rpc = newPeerHandler(s.etcd.Server), newRPC(s.etcd.Server)
+		s.peers, s.rpc = newPeerHandler(s.etcd.Server), newRPC(s.electorate)
 		return nil
 	}
 	if err := s.Ready(ctx); err != nil {

@@ -15,8 +15,7 @@ func (s *Server) backup(w http.ResponseWriter, r *http.Request, local bool) {
 	// It is small beside the database's own copy in memory, and whole before its first byte goes out.
 	var whole bytes.Buffer
 	if err := s.Backup(r.Context(), &whole); err != nil {
-		s.log.Error("backup", "error", err)
-		page(w, http.StatusInternalServerError, "Internal Error", err.Error())
+		s.cutOff(w, s.API.Domain(err), false)
 		return
 	}
 	w.Header().Set("Content-Type", "application/jsonl")

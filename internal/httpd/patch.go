@@ -21,7 +21,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	defer t.caller.Done(r.Context())
-	if host := s.elsewhere(r, pool.Coordinator); !host.IsNull() {
+	if host := s.elsewhere(r, taker); !host.IsNull() {
 		s.passOn(w, r, t, host)
 		return
 	}
@@ -36,6 +36,18 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 		return ref.String(), err // the bare ref: xe takes it as it is
 	})
 	in.finish(err)
+}
+
+// taker is the host that takes a patch in: the coordinator, or else one that sees the pool's default SR where the coordinator
+// does not (M3).
+func taker(tx *db.Tx) xenapi.Ref[xenapi.Host] {
+	coordinator := pool.Coordinator(tx)
+	for _, rec := range db.All[xenapi.Pool](tx) {
+		if host := pool.Nearest(tx, coordinator, rec.DefaultSR); pool.Sees(tx, host, rec.DefaultSR) && pool.Alive(tx, host) {
+			return host
+		}
+	}
+	return coordinator
 }
 
 // download sends a signed patch: GET /pool_patch_download?uuid=U.

@@ -125,8 +125,8 @@ func (s *Server) sendHead(there net.Conn, r *http.Request, t transfer) error {
 }
 
 // redirect answers 302 to a transfer of an image on an SR that this host does not see, and reports whether it has answered
-// (facts, section 6).
-func (s *Server) redirect(w http.ResponseWriter, r *http.Request, t transfer, sr xenapi.Ref[xenapi.SR]) bool {
+// (facts, section 6). Who came by the unix socket has no other way to that host, and is served over this one.
+func (s *Server) redirect(w http.ResponseWriter, r *http.Request, t transfer, sr xenapi.Ref[xenapi.SR], local bool) bool {
 	host := s.elsewhere(r, func(tx *db.Tx) xenapi.Ref[xenapi.Host] { return pool.Nearest(tx, s.Host, sr) })
 	if host.IsNull() {
 		return false
@@ -140,6 +140,10 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, t transfer, sr
 	})
 	if err != nil {
 		s.refuse(w, r, t, err)
+		return true
+	}
+	if local {
+		s.passOn(w, r, t, host)
 		return true
 	}
 	w.Header().Set("Location", "https://"+rec.Address+r.URL.RequestURI())

@@ -42,7 +42,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		s.reject(w, r, t, http.StatusBadRequest, xenapi.NewError(xenapi.CodeVDIMissing))
 		return
 	}
-	if s.redirect(w, r, t, s.srOf(vdi, sr)) {
+	if s.redirect(w, r, t, s.srOf(vdi, sr), local) {
 		return
 	}
 	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
@@ -233,7 +233,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		s.refuse(w, r, t, err)
 		return
 	}
-	if s.redirect(w, r, t, s.srOf(vdi, "")) {
+	if s.redirect(w, r, t, s.srOf(vdi, ""), local) {
 		return
 	}
 	begun := false

@@ -153,6 +153,18 @@ func TestStorageOfAnotherHost(t *testing.T) {
 		t.Errorf("an export is sent to %q", got)
 	}
 
+	// The project's own client goes there, and on the unix socket the host fetches and sends the bytes itself.
+	for how, from := range map[string]*client.Client{"TCP": c, "unix socket": p.one.Client()} {
+		content := strings.Repeat(how, (4<<20)/len(how)+1)[:4<<20]
+		if err := from.ImportVDI(t.Context(), vdi, strings.NewReader(content), int64(len(content)), nil); err != nil {
+			t.Errorf("import by %s: %v", how, err)
+		}
+		var got bytes.Buffer
+		if _, err := from.ExportVDI(t.Context(), vdi, 1<<20, &got, nil); err != nil || got.String() != content[1<<20:] {
+			t.Errorf("export by %s gives %d bytes, %v", how, got.Len(), err)
+		}
+	}
+
 	var unplugged xenapi.Ref[xenapi.PBD]
 	for ref, pbd := range harness.Records[xenapi.PBD](p.one) {
 		if pbd.Host == p.second {

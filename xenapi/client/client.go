@@ -91,7 +91,7 @@ func newClient(o Options) (*Client, error) {
 			TLSHandshakeTimeout: dialTimeout,
 			IdleConnTimeout:     time.Minute,
 		},
-		// A transfer that is sent elsewhere would take the session there.
+		// A transfer that is sent elsewhere takes the session there: at decides whether.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return c, nil

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -27,6 +28,14 @@ func (c *Client) get(ctx context.Context, label, path string, query url.Values, 
 	_, err = c.transfer(ctx, label, func(ctx context.Context, task xenapi.Ref[xenapi.Task]) error {
 		query.Set("task_id", task.String())
 		answer, err := c.fetch(ctx, path, query, offset)
+		if moved, ok := errors.AsType[*movedError](err); ok {
+			there, merr := c.at(moved)
+			if merr != nil {
+				return merr
+			}
+			defer there.http.CloseIdleConnections()
+			answer, err = there.fetch(ctx, path, query, offset)
+		}
 		if err != nil {
 			return err
 		}
@@ -66,6 +75,9 @@ func (c *Client) fetch(ctx context.Context, path string, query url.Values, offse
 		return answer, nil
 	}
 	defer answer.Body.Close()
+	if err := movedBy(answer); err != nil {
+		return nil, err
+	}
 	if answer.StatusCode == http.StatusOK {
 		return nil, fmt.Errorf("get /%s: the server does not resume at an offset", path)
 	}

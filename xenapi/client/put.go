@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -66,19 +67,32 @@ func (c *Client) ImportNewVDI(ctx context.Context, sr xenapi.Ref[xenapi.SR], r i
 // put sends a body to a handler under a task of its own, and gives the task's result.
 func (c *Client) put(ctx context.Context, label, path string, query url.Values, r io.Reader, size int64, progress Progress) (string, error) {
 	return c.transfer(ctx, label, func(ctx context.Context, task xenapi.Ref[xenapi.Task]) error {
-		conn, err := c.connect(ctx)
-		if err != nil {
-			return &ConnectionError{path, err}
+		err := c.sendBody(ctx, path, query, task, r, size, progress)
+		if moved, ok := errors.AsType[*movedError](err); ok {
+			there, err := c.at(moved)
+			if err != nil {
+				return err
+			}
+			return there.sendBody(ctx, path, query, task, r, size, progress)
 		}
-		defer conn.Close()
-		// Reads and writes of the connection know no context.
-		defer context.AfterFunc(ctx, func() { conn.Close() })()
-		p := &putting{conn: conn, in: bufio.NewReader(conn), size: size, progress: progress}
-		if err := p.begin(c.putHead(path, query, task, size)); err != nil {
-			return err
-		}
-		return p.body(ctx, r)
+		return err
 	})
+}
+
+// sendBody sends a body to this client's host.
+func (c *Client) sendBody(ctx context.Context, path string, query url.Values, task xenapi.Ref[xenapi.Task], r io.Reader, size int64, progress Progress) error {
+	conn, err := c.connect(ctx)
+	if err != nil {
+		return &ConnectionError{path, err}
+	}
+	defer conn.Close()
+	// Reads and writes of the connection know no context.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	p := &putting{conn: conn, in: bufio.NewReader(conn), size: size, progress: progress}
+	if err := p.begin(c.putHead(path, query, task, size)); err != nil {
+		return err
+	}
+	return p.body(ctx, r)
 }
 
 // connect makes a connection of its own for a transfer: net/http would send the body before the server has
@@ -140,6 +154,9 @@ func (p *putting) begin(head string) error {
 	}
 	if answer.StatusCode == http.StatusOK {
 		return nil // what follows is read as it comes, beside the sending
+	}
+	if err := movedBy(answer); err != nil {
+		return err
 	}
 	page, _ := io.ReadAll(io.LimitReader(answer.Body, maxPage))
 	return pageError(answer.StatusCode, page)

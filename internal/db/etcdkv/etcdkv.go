@@ -45,6 +45,9 @@ func (s *Store) Load(ctx context.Context, prefix string) ([]db.Item, int64, erro
 		if errors.Is(err, rpctypes.ErrCompacted) && attempt < loadAttempts {
 			continue
 		}
+		if errors.Is(err, rpctypes.ErrNoLeader) || errors.Is(err, rpctypes.ErrGRPCNoLeader) {
+			err = fmt.Errorf("%w: %w", db.ErrUnavailable, err)
+		}
 		if err != nil {
 			return nil, 0, fmt.Errorf("load %s: %w", prefix, err)
 		}
