@@ -164,6 +164,9 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 		if err := claim(tx, ref, t.Ref(), opApply, s.host); err != nil {
 			return err
 		}
+		if err := s.noOther(tx, ref); err != nil {
+			return err
+		}
 		if row.IsNull() {
 			row, err = s.insertHostPatch(tx, ref)
 			if err != nil {
@@ -173,6 +176,17 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 		return change(tx, row, Claim, func(rec *xenapi.HostPatch) { rec.Task = t.Ref() })
 	})
 	return row, err
+}
+
+// noOther refuses an apply while another patch is applied on this host: their programs would change it at the same time.
+func (s *Service) noOther(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) error {
+	for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", s.host) {
+		rec, ok := db.Lookup(tx, row)
+		if ok && rec.PoolPatch != ref && State(rec.State).Busy() && pending(tx, rec.Task) {
+			return xenapi.ErrOtherOperationInProgress("Pool_patch", rec.PoolPatch.String(), opApply)
+		}
+	}
+	return nil
 }
 
 // giveUp ends a failed attempt: the row goes, or goes back to interrupted. When the program itself ended

@@ -233,12 +233,18 @@ func TestOperationsCollide(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	another, err := x.upload(s.sign(t, program{uuid: "22222222-3333-4444-8555-666666666666"}))
+	if err != nil {
+		t.Fatal(err)
+	}
 	applied := make(chan error)
 	go func() { _, err := x.apply(ref); applied <- err }()
 	<-reached
 	busy := "OTHER_OPERATION_IN_PROGRESS"
 	_, err = x.apply(ref)
 	wantCode(t, "second apply", err, busy)
+	_, err = x.apply(another)
+	wantCode(t, "apply of another patch on the same host", err, busy)
 	wantCode(t, "clean", x.call(ref, x.Clean), busy)
 	wantCode(t, "pool_clean", x.call(ref, x.PoolClean), busy)
 	wantCode(t, "destroy", x.call(ref, x.Destroy), busy)
@@ -693,10 +699,19 @@ func TestPoolApply(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	x.update(t, func(tx *db.Tx) error {
+		return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error {
+			rec.OtherConfig = map[string]string{"poolpatch:max_parallel": "1", "poolpatch:skip_offline": "true", "mine": "kept"}
+			return nil
+		})
+	})
 	for range 2 { // hosts that have it are skipped
 		wantCode(t, "pool_apply", x.call(ref, x.PoolApply), "")
 		if s.runs() != 1 || !get(x, ref).PoolApplied {
 			t.Errorf("ran %d times, pool_applied %v", s.runs(), get(x, ref).PoolApplied)
+		}
+		if config := get(x, ref).OtherConfig; len(config) != 1 || config["mine"] != "kept" {
+			t.Errorf("what one call was told steers the next: %v", config)
 		}
 	}
 	x.clean(t, "at the end")

@@ -3,6 +3,7 @@ package patch
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"time"
 
@@ -42,7 +43,7 @@ func rollingOf(patch xenapi.Ref[xenapi.PoolPatch]) xenapi.Ref[Rolling] {
 // awayLimit is how long a host on which something runs may stay away.
 const awayLimit = 15 * time.Minute
 
-// The keys of pool_patch.other_config that say how pool_apply goes about it.
+// The keys of pool_patch.other_config that say how the next pool_apply goes about it, which takes them out.
 const (
 	keyMaxParallel = "poolpatch:max_parallel"
 	keyMaxFailures = "poolpatch:max_failures"
@@ -82,6 +83,27 @@ func wishes(tx *db.Tx, patch xenapi.PoolPatch) (o rollout.Options, err error) {
 	return o, nil
 }
 
+// forgetWishes takes the wishes out of the patch: they are for one rollout, and must not steer the next one.
+func forgetWishes(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) error {
+	return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error {
+		rec.OtherConfig = maps.Clone(rec.OtherConfig)
+		for _, key := range []string{keyMaxParallel, keyMaxFailures, keyCanary, keyPauseAfter, keySkipOffline} {
+			delete(rec.OtherConfig, key)
+		}
+		return nil
+	})
+}
+
+// oneAtATime refuses a rollout beside another one: two patches at once on one host would be in each other's way.
+func oneAtATime(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) error {
+	for _, row := range db.All[Rolling](tx) {
+		if row.Patch != ref && !row.Ended {
+			return xenapi.ErrOtherOperationInProgress("Pool_patch", row.Patch.String(), opPoolApply)
+		}
+	}
+	return nil
+}
+
 // begin plans a rollout, and makes its task one that is at home on whichever host is the coordinator.
 func (s *Service) begin(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
 	if !s.coordinating(tx) {
@@ -90,12 +112,18 @@ func (s *Service) begin(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch
 	if err := claim(tx, ref, t.Ref(), opPoolApply, s.host); err != nil {
 		return err
 	}
+	if err := oneAtATime(tx, ref); err != nil {
+		return err
+	}
 	patch, err := db.Get(tx, ref)
 	if err != nil {
 		return err
 	}
 	options, err := wishes(tx, patch)
 	if err != nil {
+		return err
+	}
+	if err := forgetWishes(tx, ref); err != nil {
 		return err
 	}
 	options.Patch, options.UUID, options.Task, options.AwayLimit = ref, patch.UUID, t.Ref(), awayLimit

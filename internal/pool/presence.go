@@ -14,9 +14,9 @@ import (
 
 const (
 	// presenceTTL is how long a host that is not heard of counts as alive.
-	presenceTTL = 8 * time.Second
+	presenceTTL = 6 * time.Second
 	// grace is how long a pool without coordinator waits for the one it had, which may only be starting again.
-	// Together with presenceTTL it bounds the time that a pool has none.
+	// Together with presenceTTL, which begins anew when the database elects a leader, it bounds the time that a pool has none.
 	grace = 4 * time.Second
 	// retryPause lies between two attempts to show that this host lives.
 	retryPause = time.Second

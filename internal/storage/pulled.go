@@ -79,8 +79,12 @@ func (s *Service) listOf(ctx context.Context, vdi xenapi.Ref[xenapi.VDI], rec xe
 	}
 	err := error(xenapi.ErrSRHasNoPBDs(rec.SR))
 	for _, source := range s.sources(vdi, rec.SR, digest) {
-		var blocks *image.Blocks
-		if blocks, err = source.(remote).list(ctx); err != nil {
+		host := source.(remote)
+		blocks, lerr := host.list(ctx)
+		if lerr != nil {
+			if !host.vdi.IsNull() {
+				err = lerr // what hosts say that are still pulling explains nothing
+			}
 			continue
 		}
 		if digest.IsZero() {
