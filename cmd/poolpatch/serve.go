@@ -59,8 +59,8 @@ Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has 
 	return cmd
 }
 
-// atStep is called at each named point of the upload's and the apply's protocol. Only a build for crash
-// tests sets it.
+// atStep is called at each named point of the protocols: the upload's, the apply's, the copy's between hosts. Only a build for
+// crash tests sets it.
 var atStep func(name string)
 
 func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
