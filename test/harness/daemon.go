@@ -113,6 +113,9 @@ func (d *Daemon) Again(b Build) {
 // CrashAt has the daemon, a Crash build, die at a point the next time it is started; "" is none.
 func (d *Daemon) CrashAt(point string) { d.options.CrashAt = point }
 
+// StopAt has it stop at a point, once, likewise.
+func (d *Daemon) StopAt(point string) { d.options.StopAt = point }
+
 // LaunchAs is Launch of another build.
 func (d *Daemon) LaunchAs(b Build) error {
 	d.t.Helper()

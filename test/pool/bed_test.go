@@ -23,13 +23,14 @@ const (
 	callTimeout = 2 * time.Minute
 )
 
-// bed is a pool of several hosts and one SR that all of them see.
+// bed is a pool of several hosts.
 type bed struct {
 	t      *testing.T
 	net    *network
 	dir    string // of what hosts share: the SR, and the record of what ran
+	build  harness.Build
 	hosts  []*host
-	shared xenapi.Ref[xenapi.SR]
+	shared xenapi.Ref[xenapi.SR] // that all of them see; "" when there is none
 }
 
 // host is a daemon and its cable.
@@ -49,16 +50,23 @@ func makeBed(t *testing.T, n int, storage string) *bed {
 
 func makeBedBy(t *testing.T, n int, storage string, form func(*bed, int)) *bed {
 	t.Helper()
+	b := makeBare(t, n, form)
+	if storage == "" {
+		storage = b.dir
+	}
+	b.share(filepath.Join(storage, "sr"))
+	return b
+}
+
+// makeBare makes a pool of n hosts, each of which has an SR of its own and no other.
+func makeBare(t *testing.T, n int, form func(*bed, int)) *bed {
+	t.Helper()
 	b := &bed{t: t, dir: harness.Dir(t), net: newNetwork(t)}
 	if err := os.Mkdir(filepath.Join(b.dir, "ran"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	form(b, n)
 	b.allLive()
-	if storage == "" {
-		storage = b.dir
-	}
-	b.share(filepath.Join(storage, "sr"))
 	return b
 }
 
@@ -86,6 +94,13 @@ func (b *bed) formOnEtcd(n int) {
 	}
 }
 
+// formCrashing is formOnEtcd with hosts that can be made to die or to stop at a named point.
+func (b *bed) formCrashing(n int) {
+	b.t.Helper()
+	b.build = harness.Build{Crash: true}
+	b.formOnEtcd(n)
+}
+
 // newHost starts a host, a pool of its own unless etcd is one of the administrator's.
 func (b *bed) newHost(etcd string) *host {
 	b.t.Helper()
@@ -95,7 +110,7 @@ func (b *bed) newHost(etcd string) *host {
 		b.t.Fatal(err)
 	}
 	h.Daemon = harness.Start(b.t, harness.Options{
-		Root: root, Etcd: etcd, HTTPS: h.port.address + ":443", Within: h.port.within(), Trusted: []*harness.Key{harness.TheKey(b.t)},
+		Build: b.build, Root: root, Etcd: etcd, HTTPS: h.port.address + ":443", Within: h.port.within(), Trusted: []*harness.Key{harness.TheKey(b.t)},
 	})
 	b.hosts = append(b.hosts, h)
 	return h
@@ -163,6 +178,15 @@ func (b *bed) start(hosts ...*host) {
 	})
 }
 
+// again starts a host again, in good order; it dies or stops at a point if it is told to.
+func (b *bed) again(h *host, set func(point string), point string) {
+	b.t.Helper()
+	h.Stop()
+	set(point)
+	b.start(h)
+	b.allLive()
+}
+
 // each does something with several hosts at once.
 func each(hosts []*host, do func(*host)) {
 	var done sync.WaitGroup
@@ -175,6 +199,16 @@ func each(hosts []*host, do func(*host)) {
 // pause stops a daemon's time; resume lets it go on as if nothing had been.
 func (b *bed) pause(h *host)  { b.signal(h, syscall.SIGSTOP) }
 func (b *bed) resume(h *host) { b.signal(h, syscall.SIGCONT) }
+
+// stopped waits until a host has stopped at its point.
+func (b *bed) stopped(h *host) {
+	b.t.Helper()
+	harness.Eventually(b.t, h.name+" has stopped at its point", func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.PID()))
+		_, state, _ := strings.Cut(string(text), ") ") // the name before may hold anything
+		return strings.HasPrefix(state, "T")
+	})
+}
 
 func (b *bed) signal(h *host, s syscall.Signal) {
 	b.t.Helper()
