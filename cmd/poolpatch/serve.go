@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -115,6 +116,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		return err
 	}
 	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
+	door.Database(http.HandlerFunc(etcdserver.Absent)) // until this host has one
 	if config.HTTPS != "" {
 		l, err := net.Listen("tcp", config.HTTPS)
 		if err != nil {
