@@ -117,12 +117,13 @@ func (b *bed) newHost(etcd string) *host {
 }
 
 // join brings a host into the first one's pool.
-func (b *bed) join(h *host) {
+func (b *bed) join(h *host, more ...string) {
 	b.t.Helper()
 	binary := harness.Binary(b.t, harness.Build{})
 	token, err := harness.Output("", binary, "pool", "token", "--root", b.hosts[0].Root)
 	if err == nil {
-		err = harness.Run("", binary, "pool", "join", b.hosts[0].port.address, "--token", strings.TrimSpace(token), "--root", h.Root)
+		argv := []string{binary, "pool", "join", b.hosts[0].port.address, "--token", strings.TrimSpace(token), "--root", h.Root}
+		err = harness.Run("", append(argv, more...)...)
 	}
 	if err != nil {
 		b.t.Fatalf("%s joins: %v", h.name, err)
@@ -350,8 +351,8 @@ func (b *bed) uploaded(h *host, p harness.Program) xenapi.Ref[xenapi.PoolPatch] 
 	return ref
 }
 
-// goesOn checks that a patch sent to one host is applied by all of some hosts, whoever is asked.
-func (b *bed) goesOn(hosts ...*host) {
+// goesOn checks that a patch sent to one host is applied by all of some hosts, whoever is asked, and gives its UUID.
+func (b *bed) goesOn(hosts ...*host) (uuid string) {
 	b.t.Helper()
 	p := b.program(harness.Program{})
 	ref := b.uploaded(hosts[len(hosts)-1], p)
@@ -362,4 +363,5 @@ func (b *bed) goesOn(hosts ...*host) {
 		}
 	}
 	b.ranOnce(p.UUID, hosts...)
+	return p.UUID
 }
