@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"runtime"
@@ -59,8 +60,8 @@ Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has 
 	return cmd
 }
 
-// atStep is called at each named point of the upload's and the apply's protocol. Only a build for crash
-// tests sets it.
+// atStep is called at each named point of the protocols: the upload's, the apply's, the copy's between hosts. Only a build for
+// crash tests sets it.
 var atStep func(name string)
 
 func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
@@ -115,6 +116,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		return err
 	}
 	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
+	door.Database(http.HandlerFunc(etcdserver.Absent)) // until this host has one
 	if config.HTTPS != "" {
 		l, err := net.Listen("tcp", config.HTTPS)
 		if err != nil {

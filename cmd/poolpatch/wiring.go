@@ -130,7 +130,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
-	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, others)
+	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, storage.Options{Others: others, Step: atStep})
 	h.patches = patch.New(h.db, me, h.tasks, patch.OnStorage(h.storage), verifier, log, patch.Options{
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
 		Encode: rpc.MarshalXMLValue, Step: atStep,

@@ -141,10 +141,12 @@ func (d *DB) load(ctx context.Context) (*snapshot, error) {
 func (d *DB) follow(ctx context.Context) {
 	defer close(d.done)
 	for ctx.Err() == nil {
-		err := d.stream(ctx)
-		if unreadable(err) {
-			d.cause = err
-			return
+		// A store that was lost is loaded before it is watched again: a watch that goes on may last for ever, and lost would stay.
+		if !d.lost.Load() {
+			if err := d.stream(ctx); unreadable(err) {
+				d.cause = err
+				return
+			}
 		}
 		s, err := d.load(ctx)
 		switch {

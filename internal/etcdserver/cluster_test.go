@@ -704,6 +704,35 @@ func TestCertificateIsReplaced(t *testing.T) {
 	eventually(t, "write", func() error { return commit(t.Context(), b.etcd.Client(), "/y") })
 }
 
+// A client that comes to a host without a member, which may be about to have one, is served by the next one, whatever it wants.
+func TestAbsentMember(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, "member", "absent")
+	member, absent := hosts[0], hosts[1]
+	member.up()
+	var nobody http.Handler = http.HandlerFunc(etcdserver.Absent)
+	absent.handler.Store(&nobody)
+	client, err := etcdserver.Connect(t.Context(), []string{absent.url, member.url}, etcdserver.TLSConfig{
+		CAFile: filepath.Join(absent.certs, "ca.crt"), CertFile: absent.file(".crt"), KeyFile: absent.file(".key"), ServerName: serverName,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	for i := range 20 { // the client takes one after the other
+		key := fmt.Sprint("key", i)
+		if err := commit(t.Context(), client, key); err != nil {
+			t.Fatalf("commit %d: %v", i, err)
+		}
+		if err := has(client, key); err != nil {
+			t.Errorf("read %d: %v", i, err)
+		}
+	}
+	if got := get(t, httpClient(t, absent, "absent"), absent.url+"/version"); got != http.StatusServiceUnavailable {
+		t.Errorf("a member is answered %d where there is none", got)
+	}
+}
+
 // Who has no certificate of the pool gets nothing, and the paths are those that etcd serves.
 func TestHandlersAndPaths(t *testing.T) {
 	t.Parallel()

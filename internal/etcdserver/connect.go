@@ -22,9 +22,11 @@ const (
 	connectDeadline = 15 * time.Second
 	// dialDeadline bounds reaching one endpoint.
 	dialDeadline = 5 * time.Second
-	// keepAlive and keepAliveDeadline find a connection dead when its peer is gone without a word.
+	// keepAlive and keepAliveDeadline find a connection dead when its peer is gone without a word: an idle one, and, by the
+	// deadline alone, one on which something was sent. A host keeps its lease over one such connection, so it must have
+	// found another server before a lease of some seconds ends.
 	keepAlive         = 10 * time.Second
-	keepAliveDeadline = 5 * time.Second
+	keepAliveDeadline = 3 * time.Second
 	// maxSendBytes is more than what a server takes, so that it is the server who refuses.
 	maxSendBytes = 2 * maxRequestBytes
 )

@@ -3,6 +3,7 @@ package etcdserver
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"go.etcd.io/etcd/server/v3/etcdserver/api/etcdhttp"
 	"go.etcd.io/etcd/server/v3/etcdserver/api/v3rpc"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 )
 
 // writeDeadline bounds one write to another member: one that is gone without a word must not hold up the messages
@@ -40,6 +42,21 @@ func (s *Server) ClientHandler() http.Handler {
 	}
 	return guard(s.rpc)
 }
+
+// Absent answers at the paths of IsPeerPath and IsClientPath where there is no member, or none yet. Clients in other hosts go on to the
+// next member, with a change too: nothing was done about it.
+func Absent(w http.ResponseWriter, r *http.Request) {
+	if !IsClientPath(r.URL.Path) {
+		http.Error(w, "this host has no database", http.StatusServiceUnavailable)
+		return
+	}
+	w.Header().Set("Content-Type", "application/grpc") // a status without a body
+	w.Header().Set("Grpc-Status", strconv.Itoa(int(codes.Unavailable)))
+	w.Header().Set("Grpc-Message", noConnection)
+}
+
+// noConnection are the words of which etcd's client knows that a change which they refuse may be sent again.
+const noConnection = "there is no connection available"
 
 func newPeerHandler(s *etcdserver.EtcdServer) http.Handler {
 	handler := etcdhttp.NewPeerHandler(s.Logger(), s)

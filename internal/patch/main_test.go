@@ -90,7 +90,7 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 	log := slog.New(slog.DiscardHandler)
 	x := daemon{site: s, db: d}
 	x.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return xenapi.ErrInternalError(err.Error()).Because(err) })
-	x.storage = storage.New(d, here, storage.Drivers{"mem": s.driver}, t.TempDir(), log, nil)
+	x.storage = storage.New(d, here, storage.Drivers{"mem": s.driver}, t.TempDir(), log, storage.Options{})
 	x.Service = patch.New(d, here, x.tasks, patch.OnStorage(x.storage),
 		hotfix.NewVerifier(hotfix.Options{KeyDir: filepath.Join(s.root, "keys"), Log: log}), log, patch.Options{
 			Root: s.root, Legacy: filepath.Join(s.root, "var/patch"), Logs: filepath.Join(s.root, "logs"),

@@ -35,6 +35,9 @@ const (
 const (
 	// dialTimeout bounds the making of a connection to another host.
 	dialTimeout = 5 * time.Second
+	// silence is how long the other end of a kept connection may owe a sign of life. A network that falls silent breaks no
+	// connection by itself, for a quarter of an hour.
+	silence = 8 * time.Second
 	// answerTimeout is how long the answer to a call may take once its task has ended. A network that falls silent breaks
 	// no connection, for minutes.
 	answerTimeout = 5 * time.Second

@@ -39,9 +39,8 @@ type neighbours struct {
 
 func newNeighbours(t *testing.T, answer func(n *neighbours, w http.ResponseWriter, c called)) *neighbours {
 	t.Helper()
-	n := &neighbours{t: t, store: memkv.New()}
-	n.one, n.two = newKnown(t, n.store, uuidOne), newKnown(t, n.store, uuidTwo)
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var n *neighbours
+	n = newServing(t, func(w http.ResponseWriter, r *http.Request) {
 		if host, ok := n.two.keys.Peer(*r.TLS); !ok || host != uuidOne {
 			t.Errorf("called by %q", host)
 		}
@@ -54,7 +53,17 @@ func newNeighbours(t *testing.T, answer func(n *neighbours, w http.ResponseWrite
 			t.Error(err)
 		}
 		answer(n, w, c)
-	}))
+	})
+	return n
+}
+
+// newServing is newNeighbours where the other host answers whatever is asked.
+func newServing(t *testing.T, handler http.HandlerFunc) *neighbours {
+	t.Helper()
+	n := &neighbours{t: t, store: memkv.New()}
+	n.one, n.two = newKnown(t, n.store, uuidOne), newKnown(t, n.store, uuidTwo)
+	server := httptest.NewUnstartedServer(handler)
+	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connection{}, c) }
 	server.Listener = tls.NewListener(server.Listener, n.two.keys.ServerConfig(&tls.Config{}))
 	server.Start()
 	t.Cleanup(server.Close)
@@ -66,6 +75,9 @@ func newNeighbours(t *testing.T, answer func(n *neighbours, w http.ResponseWrite
 	n.put(func(rec *xenapi.Task) { rec.Status, rec.ResidentOn = xenapi.TaskStatusPending, n.one.host })
 	return n
 }
+
+// connection is the key under which a request's context has its connection.
+type connection struct{}
 
 // live shows that two lives, for as long as the store's leases do.
 func (n *neighbours) live() {

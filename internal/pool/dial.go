@@ -10,7 +10,10 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"poolpatch/internal/db"
 	"poolpatch/xenapi"
@@ -79,12 +82,27 @@ func (h *Hosts) reader(host xenapi.Ref[xenapi.Host]) (*http.Client, string, erro
 	client := h.readers[host]
 	if client == nil {
 		client = &http.Client{Transport: &http.Transport{
-			DialContext: (&net.Dialer{Timeout: dialTimeout}).DialContext, TLSHandshakeTimeout: dialTimeout,
+			DialContext: impatient().DialContext, TLSHandshakeTimeout: dialTimeout,
 			TLSClientConfig: config, IdleConnTimeout: time.Minute, MaxIdleConnsPerHost: 8, DisableCompression: true,
 		}}
 		h.readers[host] = client
 	}
 	return client, address, nil
+}
+
+// impatient makes connections that break when nothing at all is heard from the other end for silence. It is for requests,
+// which are short: a connection on which much is sent may break when the other end is only slow to take it.
+func impatient() *net.Dialer {
+	return &net.Dialer{
+		Timeout:         dialTimeout,
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: silence / 2, Interval: silence / 4}, // while an answer is due
+		Control: func(_, _ string, c syscall.RawConn) (err error) { // while the other end has not taken the request
+			cerr := c.Control(func(fd uintptr) {
+				err = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(silence.Milliseconds()))
+			})
+			return errors.Join(cerr, err)
+		},
+	}
 }
 
 // FetchPatch gives the signed file of a patch as the coordinator has it, and its length in bytes. Errors:

@@ -14,10 +14,11 @@ import (
 
 const (
 	// presenceTTL is how long a host that is not heard of counts as alive.
-	presenceTTL = 6 * time.Second
+	presenceTTL = 7 * time.Second
 	// grace is how long a pool without coordinator waits for the one it had, which may only be starting again.
-	// Together with presenceTTL, which begins anew when the database elects a leader, it bounds the time that a pool has none.
-	grace = 4 * time.Second
+	// Together with presenceTTL, and some seconds in which the database elects its leader and begins each lease anew, it
+	// bounds the time that a pool has none.
+	grace = 3500 * time.Millisecond
 	// retryPause lies between two attempts to show that this host lives.
 	retryPause = time.Second
 	// leaveTimeout bounds the last word of a daemon that stops.

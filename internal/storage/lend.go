@@ -58,7 +58,8 @@ type list struct {
 	blocks *image.Blocks
 }
 
-// Lend answers another host, which has marked the VDI with the operation copy: so it cannot go or change meanwhile.
+// Lend answers another host, which has marked the VDI with the operation copy: so it cannot go or change meanwhile. It writes
+// nothing down: after a crash the other host asks again.
 // Errors: HANDLE_INVALID, SR_HAS_NO_PBDS, VDI_IO_ERROR when the image is not of the digest.
 func (s *Service) Lend(ctx context.Context, want Wanted, send func(length int64) io.Writer) error {
 	if share := s.lender.sharing(want.Digest); share != nil {
@@ -75,12 +76,18 @@ func (s *Service) Lend(ctx context.Context, want Wanted, send func(length int64)
 		if err != nil {
 			return err
 		}
-		return image.WriteTo(ctx, send(length), file, from, length)
+		s.step("lend-opened")
+		if err := image.WriteTo(ctx, send(length), file, from, length); err != nil {
+			return err
+		}
+		s.step("lend-sent")
+		return nil
 	case List, Have:
 		blocks, err := s.blocksOf(ctx, want.Digest, file, rec.VirtualSize)
 		if err != nil {
 			return err
 		}
+		s.step("lend-listed")
 		if want.Part == List {
 			return sendWhole(blocks, send)
 		}

@@ -42,7 +42,7 @@ func start(t testing.TB, store db.Store, ref xenapi.Ref[xenapi.Host], drivers st
 	t.Cleanup(d.Close)
 	log := slog.New(slog.DiscardHandler)
 	h := host{
-		Service: storage.New(d, ref, drivers, t.TempDir(), log, nil), db: d, ref: ref,
+		Service: storage.New(d, ref, drivers, t.TempDir(), log, storage.Options{}), db: d, ref: ref,
 		tasks: task.New(d, ref, log, func(err error) *xenapi.Error { return xenapi.ErrInternalError(err.Error()).Because(err) }),
 	}
 	h.update(t, func(tx *db.Tx) error { return db.Put(tx, ref, xenapi.Host{}) })

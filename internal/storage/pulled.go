@@ -33,25 +33,39 @@ func (s *Service) pullContent(ctx context.Context, t *task.Task, from, into xena
 	if err != nil {
 		return err
 	}
+	s.step("pull-begun")
+	// A crash from here on leaves the mark on the source, the attachment and, where it is the task's own, the destination:
+	// the next start of this host takes them away. Whoever was giving blocks has nothing to undo.
 	dst, err := s.Attach(ctx, t, into, ReadWrite)
 	if err != nil {
 		return err
 	}
 	defer dst.Detach(ctx)
+	s.step("pull-attached")
 	digest, blocks, err := s.listOf(ctx, from, src)
 	if err != nil {
 		return err
 	}
+	s.step("pull-listed")
 	share := pull.NewShare(dst.File, blocks)
 	defer s.lender.offer(digest, share)()
 	err = pull.Get(ctx, digest, share, func() []pull.Source { return s.sources(from, src.SR, digest) }, pull.Options{
-		Zeroed:   fresh,
-		Progress: func(done, total int64) { t.Progress(ctx, float64(done)/float64(max(total, 1))) },
+		Zeroed: fresh,
+		Progress: func(done, total int64) {
+			s.step("pull-landed")
+			t.Progress(ctx, float64(done)/float64(max(total, 1)))
+		},
 	})
 	if err != nil {
 		return s.pullError(ctx, into, src.VirtualSize, err)
 	}
-	return s.noteDigest(ctx, into, src.VirtualSize, digest)
+	s.step("pull-complete")
+	// A crash here leaves all of the content on stable storage, and no digest that says so.
+	if err := s.noteDigest(ctx, into, src.VirtualSize, digest); err != nil {
+		return err
+	}
+	s.step("pull-noted")
+	return nil
 }
 
 func (s *Service) lookup(ref xenapi.Ref[xenapi.VDI]) (rec xenapi.VDI, err error) {

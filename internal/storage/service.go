@@ -31,16 +31,29 @@ type Service struct {
 	mounts  string // directory of mount points
 	log     *slog.Logger
 	others  Others // nil when this host is the only one
+	step    func(string)
 	lender  lender
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR
 }
 
+// Options of New.
+type Options struct {
+	Others Others            // reaches the other hosts; nil when there are none
+	Step   func(name string) // called at each named point of a copy between hosts, for tests; nil does nothing
+}
+
 // New makes the service; nothing is attached until [Service.PlugAll]. Workspaces are mounted below the
-// directory mounts. others reaches the other hosts, and is nil when there are none.
-func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string, log *slog.Logger, others Others) *Service {
-	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: others, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
+// directory mounts.
+func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string, log *slog.Logger, o Options) *Service {
+	if o.Step == nil {
+		o.Step = func(string) {}
+	}
+	return &Service{
+		db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: o.Others, step: o.Step,
+		attached: map[xenapi.Ref[xenapi.SR]]SR{},
+	}
 }
 
 // open gives the attached SR, or SR_HAS_NO_PBDS when it is not plugged on this host.

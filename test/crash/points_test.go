@@ -1,67 +1,16 @@
 package crash
 
 import (
-	"go/ast"
-	"go/parser"
-	"go/token"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"testing"
 
 	"poolpatch/test/harness"
 )
 
-// leastPoints is a number of points that there surely are: fewer means that they were not found.
+// leastPoints is a number of points that there surely are.
 const leastPoints = 12
 
-// points lists the named points of the upload's and the apply's protocol, as they stand in the source: one
-// that is new is tested without being listed here.
+// points lists the named points of the upload's and the apply's protocol.
 func points(t *testing.T) []string {
 	t.Helper()
-	module, err := harness.Module()
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob(filepath.Join(module, "internal/patch/*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var names []string
-	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if name, ok := point(t, n); ok && !slices.Contains(names, name) {
-				names = append(names, name)
-			}
-			return true
-		})
-	}
-	if len(names) < leastPoints {
-		t.Fatalf("only %d points found: %v", len(names), names)
-	}
-	return names
-}
-
-// point recognises s.step("name").
-func point(t *testing.T, n ast.Node) (string, bool) {
-	t.Helper()
-	call, ok := n.(*ast.CallExpr)
-	if !ok {
-		return "", false
-	}
-	if sel, ok := call.Fun.(*ast.SelectorExpr); !ok || sel.Sel.Name != "step" {
-		return "", false
-	}
-	if len(call.Args) == 1 {
-		if lit, ok := call.Args[0].(*ast.BasicLit); ok {
-			name, err := strconv.Unquote(lit.Value)
-			return name, err == nil
-		}
-	}
-	t.Error("a point has a name that is not written out, so it cannot be crashed at")
-	return "", false
+	return harness.Points(t, "internal/patch", leastPoints)
 }

@@ -14,7 +14,7 @@ import (
 type Build struct {
 	// Raceless leaves the race detector out, which looks at every byte that is copied.
 	Raceless bool
-	// Crash adds the variable POOLPATCH_CRASH_AT.
+	// Crash adds the variables POOLPATCH_CRASH_AT and POOLPATCH_STOP_AT.
 	Crash bool
 	// Change makes one change to the source first, to see a test notice it.
 	Change Change

@@ -38,6 +38,7 @@ type Options struct {
 	Build   Build
 	Root    string // below which the daemon lives; "" is a fresh directory
 	CrashAt string // point at which a Crash build dies
+	StopAt  string // point at which a Crash build stops, once, until it gets SIGCONT
 	Trusted []*Key // whose signatures count
 	Etcd    string // endpoint of an etcd of one's own; "" is the embedded one
 	HTTPS   string // address of the listener; "" is 127.0.0.1 and a port that is free
@@ -105,9 +106,15 @@ func (d *Daemon) For(t testing.TB) *Daemon {
 // Again starts the daemon of the same root again, as the build b and without a crash, after it has ended.
 func (d *Daemon) Again(b Build) {
 	d.t.Helper()
-	d.options.Build, d.options.CrashAt = b, ""
+	d.options.Build, d.options.CrashAt, d.options.StopAt = b, "", ""
 	d.launch()
 }
+
+// CrashAt has the daemon, a Crash build, die at a point the next time it is started; "" is none.
+func (d *Daemon) CrashAt(point string) { d.options.CrashAt = point }
+
+// StopAt has it stop at a point, once, likewise.
+func (d *Daemon) StopAt(point string) { d.options.StopAt = point }
 
 // LaunchAs is Launch of another build.
 func (d *Daemon) LaunchAs(b Build) error {
@@ -133,7 +140,7 @@ func (d *Daemon) Launch() error {
 	if d.options.Etcd != "" {
 		r.cmd.Args = append(r.cmd.Args, "--etcd-endpoints", d.options.Etcd)
 	}
-	r.cmd.Env = append(os.Environ(), "POOLPATCH_CRASH_AT="+d.options.CrashAt)
+	r.cmd.Env = append(os.Environ(), "POOLPATCH_CRASH_AT="+d.options.CrashAt, "POOLPATCH_STOP_AT="+d.options.StopAt)
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	log, err := r.cmd.StderrPipe()
 	if err != nil {

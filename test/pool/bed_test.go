@@ -23,14 +23,15 @@ const (
 	callTimeout = 2 * time.Minute
 )
 
-// bed is a pool of several hosts and one SR that all of them see.
+// bed is a pool of several hosts.
 type bed struct {
 	t      testing.TB
 	build  harness.Build
 	net    *network
 	dir    string // of what hosts share: the SR, and the record of what ran
+	build  harness.Build
 	hosts  []*host
-	shared xenapi.Ref[xenapi.SR]
+	shared xenapi.Ref[xenapi.SR] // that all of them see; "" when there is none
 }
 
 // host is a daemon and its cable.
@@ -50,16 +51,23 @@ func makeBed(t testing.TB, n int, storage string) *bed {
 
 func makeBedBy(t testing.TB, n int, storage string, form func(*bed, int)) *bed {
 	t.Helper()
+	b := makeBare(t, n, form)
+	if storage == "" {
+		storage = b.dir
+	}
+	b.share(filepath.Join(storage, "sr"))
+	return b
+}
+
+// makeBare makes a pool of n hosts, each of which has an SR of its own and no other.
+func makeBare(t *testing.T, n int, form func(*bed, int)) *bed {
+	t.Helper()
 	b := &bed{t: t, dir: harness.Dir(t), net: newNetwork(t)}
 	if err := os.Mkdir(filepath.Join(b.dir, "ran"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	form(b, n)
 	b.allLive()
-	if storage == "" {
-		storage = b.dir
-	}
-	b.share(filepath.Join(storage, "sr"))
 	return b
 }
 
@@ -87,6 +95,13 @@ func (b *bed) formOnEtcd(n int) {
 	}
 }
 
+// formCrashing is formOnEtcd with hosts that can be made to die or to stop at a named point.
+func (b *bed) formCrashing(n int) {
+	b.t.Helper()
+	b.build = harness.Build{Crash: true}
+	b.formOnEtcd(n)
+}
+
 // newHost starts a host, a pool of its own unless etcd is one of the administrator's.
 func (b *bed) newHost(etcd string) *host {
 	b.t.Helper()
@@ -103,12 +118,13 @@ func (b *bed) newHost(etcd string) *host {
 }
 
 // join brings a host into the first one's pool.
-func (b *bed) join(h *host) {
+func (b *bed) join(h *host, more ...string) {
 	b.t.Helper()
 	binary := harness.Binary(b.t, harness.Build{})
 	token, err := harness.Output("", binary, "pool", "token", "--root", b.hosts[0].Root)
 	if err == nil {
-		err = harness.Run("", binary, "pool", "join", b.hosts[0].port.address, "--token", strings.TrimSpace(token), "--root", h.Root)
+		argv := []string{binary, "pool", "join", b.hosts[0].port.address, "--token", strings.TrimSpace(token), "--root", h.Root}
+		err = harness.Run("", append(argv, more...)...)
 	}
 	if err != nil {
 		b.t.Fatalf("%s joins: %v", h.name, err)
@@ -174,6 +190,15 @@ func (b *bed) start(hosts ...*host) {
 	})
 }
 
+// again starts a host again, in good order; it dies or stops at a point if it is told to.
+func (b *bed) again(h *host, set func(point string), point string) {
+	b.t.Helper()
+	h.Stop()
+	set(point)
+	b.start(h)
+	b.allLive()
+}
+
 // each does something with several hosts at once.
 func each(hosts []*host, do func(*host)) {
 	var done sync.WaitGroup
@@ -186,6 +211,16 @@ func each(hosts []*host, do func(*host)) {
 // pause stops a daemon's time; resume lets it go on as if nothing had been.
 func (b *bed) pause(h *host)  { b.signal(h, syscall.SIGSTOP) }
 func (b *bed) resume(h *host) { b.signal(h, syscall.SIGCONT) }
+
+// stopped waits until a host has stopped at its point.
+func (b *bed) stopped(h *host) {
+	b.t.Helper()
+	harness.Eventually(b.t, h.name+" has stopped at its point", func() bool {
+		text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", h.PID()))
+		_, state, _ := strings.Cut(string(text), ") ") // the name before may hold anything
+		return strings.HasPrefix(state, "T")
+	})
+}
 
 func (b *bed) signal(h *host, s syscall.Signal) {
 	b.t.Helper()
@@ -327,8 +362,8 @@ func (b *bed) uploaded(h *host, p harness.Program) xenapi.Ref[xenapi.PoolPatch] 
 	return ref
 }
 
-// goesOn checks that a patch sent to one host is applied by all of some hosts, whoever is asked.
-func (b *bed) goesOn(hosts ...*host) {
+// goesOn checks that a patch sent to one host is applied by all of some hosts, whoever is asked, and gives its UUID.
+func (b *bed) goesOn(hosts ...*host) (uuid string) {
 	b.t.Helper()
 	p := b.program(harness.Program{})
 	ref := b.uploaded(hosts[len(hosts)-1], p)
@@ -339,4 +374,5 @@ func (b *bed) goesOn(hosts ...*host) {
 		}
 	}
 	b.ranOnce(p.UUID, hosts...)
+	return p.UUID
 }

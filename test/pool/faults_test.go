@@ -326,20 +326,20 @@ var faults = []fault{
 		r.partition(r.victims[0], r.victims[1:]...)
 		return func() { r.heal(r.victims[0], r.victims[1:]...) }
 	}, []string{xenapi.CodeHostOffline, xenapi.CodePoolDatabaseUnavailable}},
-	{"full SR", fill, []string{xenapi.CodeHostHasNoPatchSR, xenapi.CodeSRFull, xenapi.CodeOutOfSpace}},
+	{"full SR", func(r *round) func() { return fill(r.t, r.disk) }, []string{xenapi.CodeHostHasNoPatchSR, xenapi.CodeSRFull, xenapi.CodeOutOfSpace}},
 }
 
-// fill takes all that is free on the file system of the shared SR.
-func fill(r *round) (heal func()) {
-	name := filepath.Join(r.disk, "filler")
+// fill takes all that is free on a file system.
+func fill(t *testing.T, disk string) (heal func()) {
+	name := filepath.Join(disk, "filler")
 	var free unix.Statfs_t
-	if err := errors.Join(os.WriteFile(name, nil, 0o600), unix.Statfs(r.disk, &free)); err != nil {
-		r.t.Error(err)
+	if err := errors.Join(os.WriteFile(name, nil, 0o600), unix.Statfs(disk, &free)); err != nil {
+		t.Error(err)
 	}
 	_ = harness.Run("", "fallocate", "--length", fmt.Sprint(int64(free.Bavail)*free.Bsize), name) // as much as there is
 	return func() {
 		if err := os.Remove(name); err != nil {
-			r.t.Error(err)
+			t.Error(err)
 		}
 	}
 }

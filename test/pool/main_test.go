@@ -2,7 +2,8 @@
 // network namespace of its own, with an address of its own, plugged into one bridge; hosts are killed, paused and
 // unplugged, and afterwards every host must find that all promises were kept and that no patch ran twice.
 //
-// What one host does alone is tested in test/e2e, and what it leaves when it dies at a named point, in test/crash.
+// What one host does alone is tested in test/e2e, and what it leaves when it dies at a named point, in test/crash. The named
+// points of what two hosts do are here.
 //
 // The invariant of the bed: its network goes with the test. Namespaces are known to the mount namespace of the test
 // process alone and die with it; the names of what can stay behind a killed run carry its process id, and the next

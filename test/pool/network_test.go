@@ -25,7 +25,7 @@ const (
 	// nobody is a link-layer address that no port has: what is sent to it is lost without a word.
 	nobody = "02:00:00:00:00:00"
 	// perProcess is how many networks a test process may have.
-	perProcess = 8
+	perProcess = 16
 )
 
 // network is a bridge of the test's own. The test has an address on it too.
