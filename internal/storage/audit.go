@@ -72,6 +72,9 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 	for _, img := range images {
 		_, owned := task.Owner(tx, kindVDI, img.UUID)
 		row, known := rows[img.Location]
+		if known && img.Vanished {
+			continue // the row's fault is enough
+		}
 		delete(rows, img.Location)
 		if fault, bad := s.compareImage(tx, sr, img, row, known, owned); bad {
 			faults = append(faults, fault)
@@ -86,7 +89,7 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 			Invariant: "I2", Object: "VDI " + row.UUID, Problem: "its image " + location + " is not on SR " + sr.uuid,
 			Repair: "forget the record",
 			Fix: func(ctx context.Context) error {
-				return s.update(ctx, func(tx *db.Tx) error { return db.Delete(tx, vdi) })
+				return errOr(s.update(ctx, func(tx *db.Tx) error { return db.Delete(tx, vdi) }), dropVanished(ctx, sr.on, location))
 			},
 		})
 	}
@@ -99,6 +102,9 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	switch {
 	case owned:
 		return check.Fault{}, false
+	case img.Vanished:
+		return check.Fault{Invariant: "I4", Object: object, Problem: "its content is gone, and nothing but its description is left", Repair: "remove that",
+			Fix: func(ctx context.Context) error { return dropVanished(ctx, sr.on, img.Location) }}, true
 	case img.Incomplete || img.Temporary && !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "it is what an unfinished task left, and no task owns it", Repair: "destroy it", Fix: destroy}, true
 	case !known:

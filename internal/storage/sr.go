@@ -291,7 +291,8 @@ func (s *Service) SetShared(ctx context.Context, ref xenapi.Ref[xenapi.SR], shar
 }
 
 // ScanSR makes the VDI rows of an SR match what is on it: rows for images that are new, none for those
-// that vanished, sizes and descriptions as they are. Images that tasks own are left to them.
+// that vanished, sizes and descriptions as they are. Images that tasks own are left to them. Of an image whose
+// content somebody has removed the rest goes too.
 func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
 	sr, err := s.open(ref)
 	if err != nil {
@@ -304,17 +305,32 @@ func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
 	defer cancel()
 	images, err := sr.List(dctx)
-	err = errOr(err, s.update(ctx, func(tx *db.Tx) error {
-		if err != nil {
-			return s.release(tx, t, l)
+	var vanished []string
+	err = errOr(err, s.update(ctx, func(tx *db.Tx) (uerr error) {
+		if err == nil {
+			vanished, uerr = reconcile(tx, ref, images)
 		}
-		return errOr(reconcile(tx, ref, images), s.release(tx, t, l))
+		return errOr(uerr, s.release(tx, t, l))
 	}))
+	// A crash here leaves descriptions without a row, which the next scan removes.
+	for _, location := range vanished {
+		err = errOr(err, dropVanished(dctx, sr, location))
+	}
 	return errOr(err, s.refresh(ctx, ref))
 }
 
-// reconcile works by location, as XenAPI does.
-func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) error {
+// dropVanished removes the description of an image whose content is gone, unless somebody has brought that back meanwhile.
+func dropVanished(ctx context.Context, sr SR, location string) error {
+	_, still, err := find(ctx, sr, func(img Image) bool { return img.Location == location && img.Vanished })
+	if err != nil || !still {
+		return err
+	}
+	return sr.Destroy(ctx, location)
+}
+
+// reconcile works by location, as XenAPI does. It gives the locations of what nobody will miss any more: the
+// descriptions of images whose content is gone.
+func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []string, err error) {
 	rows := map[string]xenapi.Ref[xenapi.VDI]{}
 	for _, ref := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
 		if vdi, ok := db.Lookup(tx, ref); ok {
@@ -322,26 +338,37 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) error {
 		}
 	}
 	for _, img := range images {
+		if img.Vanished {
+			if !inUse(tx, img.UUID) {
+				vanished = append(vanished, img.Location)
+			}
+			continue
+		}
 		_, owned := task.Owner(tx, kindVDI, img.UUID)
 		if owned || img.Temporary || img.Incomplete {
 			delete(rows, img.Location)
 			continue
 		}
 		if err := reconcileImage(tx, sr, rows[img.Location], img); err != nil {
-			return err
+			return nil, err
 		}
 		delete(rows, img.Location)
 	}
-	for _, vanished := range rows {
-		vdi, _ := db.Lookup(tx, vanished)
-		if _, owned := task.Owner(tx, kindVDI, vdi.UUID); owned || len(attachments(tx, vdi.UUID)) > 0 {
+	for _, gone := range rows {
+		if vdi, _ := db.Lookup(tx, gone); inUse(tx, vdi.UUID) {
 			continue
 		}
-		if err := db.Delete(tx, vanished); err != nil {
-			return err
+		if err := db.Delete(tx, gone); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return vanished, nil
+}
+
+// inUse tells a VDI that a task owns or has attached.
+func inUse(tx *db.Tx, uuid string) bool {
+	_, owned := task.Owner(tx, kindVDI, uuid)
+	return owned || len(attachments(tx, uuid)) > 0
 }
 
 func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.VDI], img Image) error {

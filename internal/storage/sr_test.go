@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"poolpatch/internal/check"
 	"poolpatch/internal/db"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -412,4 +414,54 @@ func TestDriversAreRegistered(t *testing.T) {
 	if types := p.SupportedTypes(); !slices.Equal(types, []string{"mem"}) {
 		t.Errorf("supported: %v", types)
 	}
+}
+
+// TestContentThatWasRemoved: of an image whose content somebody has removed a scan, or a repair, leaves nothing, unless a
+// task has to do with it.
+func TestContentThatWasRemoved(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	lose := func(ref xenapi.Ref[xenapi.VDI]) (uuid string) {
+		uuid = get(p.host, ref).UUID
+		p.driver.Lose(get(p.host, p.sr).UUID, uuid)
+		return uuid
+	}
+	scan := func(ctx context.Context, tk *task.Task) error { return p.ScanSR(ctx, tk, p.sr) }
+	removed, read := p.newVDI(t, p.sr), p.newVDI(t, p.sr)
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		a, err := p.Attach(ctx, tk, read, storage.ReadOnly)
+		if err != nil {
+			return err
+		}
+		defer a.Detach(ctx)
+		made, err := p.CreateTemporary(ctx, tk, vdiOf(p.sr))
+		if err != nil {
+			return err
+		}
+		defer p.Discard(ctx, tk, made)
+		kept := []string{lose(read), lose(made)}
+		lost := lose(removed)
+		faults, err := p.Audit(ctx, false)
+		named := slices.ContainsFunc(faults, func(f check.Fault) bool {
+			return f.Object == "VDI "+lost && strings.Contains(f.Problem, "is not on SR")
+		})
+		if len(faults) != 2 || !named {
+			t.Errorf("the audit finds %+v, %v", faults, err)
+		}
+		if err := scan(ctx, tk); err != nil {
+			return err
+		}
+		p.driver.CheckEmpty(kept...)
+		if get(p.host, removed).UUID != "" || get(p.host, read).UUID == "" || get(p.host, made).UUID == "" {
+			t.Errorf("after the scan there are %v", all[xenapi.VDI](p.host))
+		}
+		return nil
+	})
+	wantCode(t, "scan", err, "")
+	findings, err := check.Run(t.Context(), false, true, p)
+	if err != nil || len(findings) != 1 || !findings[0].Repaired {
+		t.Errorf("a repair of the other: %+v, %v", findings, err)
+	}
+	p.driver.CheckEmpty()
+	p.consistent(t, p.host, "afterwards")
 }
