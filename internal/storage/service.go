@@ -43,12 +43,16 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string,
 	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: others, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
 }
 
-// open gives the attached SR, or SR_HAS_NO_PBDS when it is not plugged on this host.
+// open gives the attached SR: HANDLE_INVALID when there is none, SR_HAS_NO_PBDS when it is not plugged on this host.
 func (s *Service) open(ref xenapi.Ref[xenapi.SR]) (SR, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sr, ok := s.attached[ref]; ok {
+	sr, ok := s.attached[ref]
+	s.mu.Unlock()
+	if ok {
 		return sr, nil
+	}
+	if err := s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }); err != nil {
+		return nil, err
 	}
 	return nil, xenapi.ErrSRHasNoPBDs(ref)
 }

@@ -296,7 +296,7 @@ func (s *Service) SetShared(ctx context.Context, ref xenapi.Ref[xenapi.SR], shar
 func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
 	sr, err := s.open(ref)
 	if err != nil {
-		return errOr(s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }), err)
+		return err
 	}
 	l := lock{sr: ref, srOp: xenapi.StorageOperationScan}
 	if err := s.acquire(ctx, t, l, func(*db.Tx) error { return nil }); err != nil {
@@ -390,7 +390,7 @@ func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.V
 // UpdateSR refreshes the sizes alone.
 func (s *Service) UpdateSR(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error {
 	if _, err := s.open(ref); err != nil {
-		return errOr(s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }), err)
+		return err
 	}
 	return s.refresh(ctx, ref)
 }

@@ -17,7 +17,7 @@ const kindVDI = "vdi"
 
 // CreateVDI makes a VDI of zeroes as rec says: name_label, name_description, SR, virtual_size in bytes
 // (the driver may round it up), type, sharable, read_only, other_config, xenstore_data, sm_config, tags.
-// Errors: SR_HAS_NO_PBDS, SR_OPERATION_NOT_SUPPORTED, SR_FULL, INVALID_VALUE.
+// Errors: HANDLE_INVALID, SR_HAS_NO_PBDS, SR_OPERATION_NOT_SUPPORTED, SR_FULL, INVALID_VALUE.
 func (s *Service) CreateVDI(ctx context.Context, t *task.Task, rec xenapi.VDI) (xenapi.Ref[xenapi.VDI], error) {
 	ref, err := s.CreateTemporary(ctx, t, rec)
 	return s.keepOrDiscard(ctx, t, ref, err)

@@ -72,9 +72,17 @@ func TestCreateVDI(t *testing.T) {
 		_, err = p.create(t, rec)
 		wantCode(t, "no size", err, xenapi.CodeInvalidValue)
 	}
-	rec.VirtualSize, rec.SR = mib, "OpaqueRef:x"
+	rec.VirtualSize = mib
+	for _, rec.SR = range []xenapi.Ref[xenapi.SR]{"OpaqueRef:x", ""} {
+		_, err = p.create(t, rec)
+		wantError(t, "no SR", err, xenapi.ErrHandleInvalid("SR", rec.SR.String()))
+	}
+	rec.SR = p.newSR(t, true)
+	if err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return p.UnplugPBD(ctx, tk, p.pbdOf(rec.SR)) }); err != nil {
+		t.Fatal(err)
+	}
 	_, err = p.create(t, rec)
-	wantCode(t, "an SR that is not plugged here", err, xenapi.CodeSRHasNoPBDs)
+	wantError(t, "an SR that is not plugged here", err, xenapi.ErrSRHasNoPBDs(rec.SR))
 	rec.SR, rec.VirtualSize = p.sr, 7*mib
 	_, err = p.create(t, rec)
 	wantError(t, "full", err, xenapi.ErrSRFull(7*mib, 6*mib))
@@ -314,7 +322,7 @@ func TestCopy(t *testing.T) {
 		t.Errorf("a copy on the same SR: %+v, %v", get(p.host, same), err)
 	}
 	_, err = p.copy(t, src, "OpaqueRef:x", "")
-	wantCode(t, "to an SR that is not here", err, xenapi.CodeSRHasNoPBDs)
+	wantError(t, "to an SR that is not there", err, xenapi.ErrHandleInvalid("SR", "OpaqueRef:x"))
 	_, err = p.copy(t, "OpaqueRef:x", second, "")
 	wantCode(t, "of nothing", err, xenapi.CodeHandleInvalid)
 	p.consistent(t, p.host, "afterwards")
