@@ -69,6 +69,12 @@ func TestUnplugWhileUsed(t *testing.T) {
 		a.Detach(ctx)
 		temporary, err := p.CreateTemporary(ctx, tk, vdiOf(p.sr))
 		wantError(t, "unplug under a temporary VDI", p.UnplugPBD(ctx, tk, p.pbd), xenapi.ErrVDIsInUse(temporary.String()))
+		a, aerr := p.Attach(ctx, tk, temporary, storage.ReadWrite)
+		if err := errors.Join(err, aerr); err != nil {
+			return err
+		}
+		wantError(t, "unplug under one that is attached too", p.UnplugPBD(ctx, tk, p.pbd), xenapi.ErrVDIsInUse(temporary.String()))
+		a.Detach(ctx)
 		p.Discard(ctx, tk, temporary)
 		return errors.Join(err, p.UnplugPBD(ctx, tk, p.pbd))
 	})
