@@ -79,6 +79,9 @@ func TestVDIMessages(t *testing.T) {
 		t.Errorf("clone: %+v", rec)
 	}
 
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", "OpaqueRef:x"}, "VDI.copy", theRoot, vdi, sr, "OpaqueRef:x", xenapi.NullRef)
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", "OpaqueRef:y"}, "VDI.copy", theRoot, vdi, sr, xenapi.NullRef, "OpaqueRef:y")
+
 	// An image whose record was forgotten is introduced again, as the caller describes it.
 	before := get(p, clone)
 	p.call(t, theRoot, "VDI.forget", clone)

@@ -39,7 +39,7 @@ func (h host) destroy(t testing.TB, ref xenapi.Ref[xenapi.VDI]) error {
 func (h host) copy(t testing.TB, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], into xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
 	t.Helper()
 	return h.made(t, func(ctx context.Context, tk *task.Task) (xenapi.Ref[xenapi.VDI], error) {
-		return h.CopyVDI(ctx, tk, ref, sr, into)
+		return h.CopyVDI(ctx, tk, ref, sr, "", into)
 	})
 }
 
@@ -119,7 +119,7 @@ func TestWhatAnSRCannotDo(t *testing.T) {
 			return h.SnapshotVDI(ctx, tk, ref)
 		},
 		"copy": func(ctx context.Context, tk *task.Task) (xenapi.Ref[xenapi.VDI], error) {
-			return h.CopyVDI(ctx, tk, ref, p.sr, "")
+			return h.CopyVDI(ctx, tk, ref, p.sr, "", "")
 		},
 		"destroy": func(ctx context.Context, tk *task.Task) (xenapi.Ref[xenapi.VDI], error) {
 			return "", h.DestroyVDI(ctx, tk, ref)
@@ -373,6 +373,38 @@ func TestCopyInto(t *testing.T) {
 	if len(all[xenapi.VDI](p.host)) != 4 {
 		t.Error("a failed copy into a VDI has destroyed it")
 	}
+	p.consistent(t, p.host, "afterwards")
+}
+
+// TestCopyWithABase: the copy is the source, whatever the base and the destination hold.
+func TestCopyWithABase(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	base, src, dst := p.newVDI(t, p.sr), p.newVDI(t, p.sr), p.newVDI(t, p.sr)
+	copyOver := func(ctx context.Context, tk *task.Task, base xenapi.Ref[xenapi.VDI]) error {
+		made, err := p.CopyVDI(ctx, tk, src, p.sr, base, "")
+		_, ierr := p.CopyVDI(ctx, tk, src, "", base, dst)
+		if err := errors.Join(err, ierr); err != nil {
+			return err
+		}
+		for _, ref := range []xenapi.Ref[xenapi.VDI]{made, dst} {
+			if got := p.read(t, ref); got != "modified" {
+				t.Errorf("a copy holds %q", got)
+			}
+		}
+		return nil
+	}
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		if err := errors.Join(p.write(ctx, tk, src, "modified"), p.write(ctx, tk, dst, "something else")); err != nil {
+			return err
+		}
+		wantError(t, "a base that is not there", copyOver(ctx, tk, "OpaqueRef:x"), xenapi.ErrHandleInvalid("VDI", "OpaqueRef:x"))
+		if got := p.read(t, dst); got != "somethin" || len(all[xenapi.VDI](p.host)) != 3 {
+			t.Errorf("a copy that was refused wrote %q", got)
+		}
+		return copyOver(ctx, tk, base)
+	})
+	wantCode(t, "copy", err, "")
 	p.consistent(t, p.host, "afterwards")
 }
 
