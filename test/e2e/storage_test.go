@@ -145,7 +145,10 @@ func TestNoRoom(t *testing.T) {
 			t.Fatalf("fill the SR of %d bytes: %v", sr.PhysicalSize, err)
 		}
 		_, err := harness.Try[string](d, "pool_patch.apply", ref, d.Host())
-		harness.WantCode(t, "apply without room for the copy", err, xenapi.CodeSRFull)
+		e := harness.WantCode(t, "apply without room for the copy", err, xenapi.CodeOutOfSpace)
+		if said := strings.Join(e.Params, "\n"); !strings.Contains(said, "The small one") || !strings.Contains(said, "bytes needed") {
+			t.Errorf("the error does not name the SR and what it lacks:\n%s", said)
+		}
 		if _, there := harness.HostPatch(d, ref); there || d.Read(harness.Ran) != "" {
 			t.Error("a patch that found no room has left a trace")
 		}
