@@ -37,7 +37,7 @@ import (
 const (
 	// loginDelay is what a refused login waits for.
 	loginDelay = 3 * time.Second
-	// collectInterval lies between two collections of sessions, tasks and patches.
+	// collectInterval lies between two collections of sessions, tasks, patches and what ended tasks have left.
 	collectInterval = 30 * time.Second
 	// stopTimeout bounds the end of tasks when the daemon stops.
 	stopTimeout = 30 * time.Second
@@ -357,6 +357,7 @@ func (h *host) collect(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
+			h.tasks.UndoEnded(ctx, h.storage.Undo())
 			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx))
 			if err != nil && ctx.Err() == nil {
 				h.log.Warn("collection", "error", err)

@@ -130,8 +130,8 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	return check.Fault{}, false
 }
 
-// auditOwners finds belongings of this host whose task has ended: nobody will remove them before the
-// next start (I4).
+// auditOwners finds belongings of this host whose task has ended (I4), but for those that wait for a process of a patch to
+// end.
 func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 	undo := map[string]task.Undo{}
 	for _, k := range s.Undo() {
@@ -142,7 +142,7 @@ func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 		for _, kind := range []string{kindAttachment, kindVDI} {
 			for _, b := range task.Belongings(tx, kind) {
 				owner, ok := db.Lookup(tx, b.Task)
-				if b.Host != s.host || ok && owner.Status == xenapi.TaskStatusPending {
+				if b.Host != s.host || ok && owner.Status == xenapi.TaskStatusPending || s.busyWorkspace(uuidOfVDI(b)) != nil {
 					continue
 				}
 				faults = append(faults, check.Fault{

@@ -35,12 +35,13 @@ type Service struct {
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR
+	busy     map[string]*Workspace // by their VDIs' UUIDs, those that were still in use when they were discarded
 }
 
 // New makes the service; nothing is attached until [Service.PlugAll]. Workspaces are mounted below the
 // directory mounts. others reaches the other hosts, and is nil when there are none.
 func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string, log *slog.Logger, others Others) *Service {
-	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: others, attached: map[xenapi.Ref[xenapi.SR]]SR{}}
+	return &Service{db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: others, attached: map[xenapi.Ref[xenapi.SR]]SR{}, busy: map[string]*Workspace{}}
 }
 
 // open gives the attached SR: HANDLE_INVALID when there is none, SR_HAS_NO_PBDS when it is not plugged on this host.
@@ -99,7 +100,7 @@ func located(err error, sr xenapi.Ref[xenapi.SR], vdi xenapi.Ref[xenapi.VDI]) er
 	return err
 }
 
-// Undo lists how to remove what a dead task of this host left in storage, in the order in which it must
+// Undo lists how to remove what an ended task of this host left in storage, in the order in which it must
 // go: nobody uses a VDI any more before it is destroyed.
 func (s *Service) Undo() []task.KindUndo {
 	return []task.KindUndo{

@@ -104,13 +104,13 @@ func dropVDI(tx *db.Tx, uuid string) error {
 }
 
 // abandon removes an image whose row could not be written, and its belonging. What it cannot remove stays recorded for
-// the next start.
+// [Service.Undo].
 func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenapi.SR], uuid string, l lock) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	removed := s.removeImage(ctx, sr, uuid)
 	if removed != nil {
-		s.log.Error("image of a failed call not removed; the next start tries again", "vdi", uuid, "error", removed)
+		s.log.Error("image of a failed call not removed; it is tried again", "vdi", uuid, "error", removed)
 	}
 	err := s.update(ctx, func(tx *db.Tx) error {
 		if removed == nil {
@@ -121,7 +121,7 @@ func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenap
 		return s.release(tx, t, l)
 	})
 	if err != nil {
-		s.log.Error("failed call not recorded; the next start cleans up", "vdi", uuid, "error", err)
+		s.log.Error("failed call not recorded; it is tried again", "vdi", uuid, "error", err)
 	}
 }
 
@@ -225,7 +225,7 @@ func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (tem
 
 // spare settles a destruction that the driver has failed. A lasting VDI whose image is whole is given back
 // to its row, and one whose image is gone all the same is buried. Anything else stays the task's: another
-// call or the next start destroys it.
+// call or [Service.Undo] destroys it.
 func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock, temporary bool, cause error) error {
 	sr, err := s.open(rec.SR)
 	if err != nil {
@@ -244,7 +244,7 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 		return s.release(tx, t, l)
 	})
 	if err != nil {
-		s.log.Error("failed destruction not recorded; the next start finishes it", "vdi", rec.UUID, "error", err)
+		s.log.Error("failed destruction not recorded; it is tried again", "vdi", rec.UUID, "error", err)
 	}
 	return cause
 }
@@ -253,7 +253,7 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 const discardAttempts = 3
 
 // Discard destroys a temporary VDI of the task, with a context of its own. What cannot be removed now
-// stays recorded, and goes at the next start.
+// stays recorded, and goes by [Service.Undo].
 func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
@@ -266,7 +266,7 @@ func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 			break
 		}
 	}
-	s.log.Error("temporary VDI not removed; the next start tries again", "vdi", ref, "error", err)
+	s.log.Error("temporary VDI not removed; it is tried again", "vdi", ref, "error", err)
 }
 
 // ForgetVDI removes a VDI's row and leaves its content. Errors: VDI_IN_USE while it is attached or a task's.
@@ -433,8 +433,18 @@ func (s *Service) HasImage(ctx context.Context, vdi xenapi.Ref[xenapi.VDI]) bool
 	return true
 }
 
-// undoVDI removes an image that a dead task left, with its row if it had got one.
+// undoVDI removes an image that an ended task left, with its row if it had got one. Errors: VDI_IN_USE.
 func (s *Service) undoVDI(ctx context.Context, b task.Belonging) error {
+	var ref xenapi.Ref[xenapi.VDI]
+	var users []task.Belonging
+	_ = s.view(func(tx *db.Tx) error {
+		ref, _ = db.ByUUID[xenapi.VDI](tx, b.Object)
+		users = attachments(tx, b.Object)
+		return nil
+	})
+	if len(users) > 0 {
+		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
+	}
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	if err := s.removeImage(ctx, xenapi.Ref[xenapi.SR](b.Detail["SR"]), b.Object); err != nil {

@@ -306,7 +306,7 @@ func (w *Workspace) Keep(ctx context.Context, edit func(*xenapi.VDI), commit fun
 }
 
 // Discard unmounts and destroys the VDI. It does nothing after Keep and may be called twice. What it
-// cannot remove stays recorded as the task's and goes at the next start.
+// cannot remove stays recorded as the task's, and goes by [Service.Undo] after the task has ended.
 func (w *Workspace) Discard(ctx context.Context) {
 	if w.kept {
 		return
@@ -317,7 +317,8 @@ func (w *Workspace) Discard(ctx context.Context) {
 	_ = w.pause() // nobody wants to know what was not written
 	if w.volume != nil {
 		if err := w.volume.Discard(ctx); err != nil {
-			w.service.log.Error("temporary VDI still mounted; it stays until the next start", "vdi", w.vdi, "error", err)
+			w.service.log.Warn("temporary VDI still in use; it goes when that ends", "vdi", w.vdi, "error", err)
+			w.service.noteBusy(w)
 			return
 		}
 	}
@@ -325,4 +326,37 @@ func (w *Workspace) Discard(ctx context.Context) {
 		w.attachment.Detach(ctx)
 	}
 	w.service.Discard(ctx, w.task, w.vdi)
+}
+
+func (s *Service) noteBusy(w *Workspace) {
+	rec, _ := s.lookup(w.vdi)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy[rec.UUID] = w
+}
+
+func (s *Service) busyWorkspace(uuid string) *Workspace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy[uuid]
+}
+
+// unmountBusy goes on with the Discard of the workspace that an attachment is of, if that is one that was in use.
+func (s *Service) unmountBusy(ctx context.Context, b task.Belonging) error {
+	uuid := uuidOfVDI(b)
+	w := s.busyWorkspace(uuid)
+	if w == nil {
+		return nil
+	}
+	if w.volume.InUse() {
+		return xenapi.ErrVDIInUse(w.vdi, string(xenapi.VDIOperationDestroy))
+	}
+	if err := w.volume.Discard(ctx); err != nil {
+		return err
+	}
+	w.attachment.Detach(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, uuid)
+	return nil
 }

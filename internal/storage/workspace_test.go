@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/storage"
@@ -339,4 +340,42 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%v does not name the SR %s", got, sr)
 		}
 	}
+}
+
+// TestProcessThatStays: what a process of a patch still uses when its task discards it goes once that has ended, and is no
+// fault until then.
+func TestProcessThatStays(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Clone: true})
+	ref, digest := p.upload(t, "a patch")
+	var held *os.File
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		w, err := p.OpenCopy(ctx, tk, ref, digest, "copy", nil)
+		if err != nil {
+			return err
+		}
+		defer w.Discard(ctx)
+		held, err = os.Open(w.Dir())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	collect := func() { p.tasks.UndoEnded(t.Context(), p.Undo()) }
+	collect()
+	if images := p.images(t, p.sr); len(images) != 2 || len(p.belongings()) != 2 {
+		t.Errorf("in use: images %v, owned %v", images, p.belongings())
+	}
+	if faults, err := p.Audit(t.Context(), false); err != nil || len(faults) != 0 {
+		t.Errorf("in use: the audit finds %v, %v", faults, err)
+	}
+	wantCode(t, "detach under it", p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return p.UnplugPBD(ctx, tk, p.pbd) }), xenapi.CodeVDIInUse)
+	if err := held.Close(); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(time.Minute); len(p.belongings()) > 0 && time.Now().Before(deadline); {
+		collect() // the kernel lets go in its own time
+	}
+	p.driver.CheckEmpty(get(p.host, ref).UUID)
+	p.consistent(t, p.host, "afterwards")
 }

@@ -481,8 +481,14 @@ func TestBusyUnmountNamesTheHolder(t *testing.T) {
 	if !ok || !errors.Is(err, unix.EBUSY) || !strings.Contains(busy.Error(), "volume.test") || !strings.Contains(busy.Error(), "/held") {
 		t.Errorf("got %v", err)
 	}
+	if !v.InUse() {
+		t.Error("a file system with an open file is not in use")
+	}
 	holder.Close()
 	closeVolume(t, v) // what was left to do is done now
+	if v.InUse() {
+		t.Error("a closed volume is in use")
+	}
 	wantGone(t, image)
 }
 

@@ -177,6 +177,27 @@ func newVDI(label string, sr xenapi.Ref[xenapi.SR], size int64) map[string]any {
 	}
 }
 
+// TestProcessThatStays: a process that a patch leaves behind uses the host's private copy. That goes when the process
+// has ended.
+func TestProcessThatStays(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	stay := "echo started > started; " + harness.GateWait("gate")
+	p := harness.Program{Apply: "mkfifo started; setsid sh -c '" + stay + "' > /dev/null 2>&1 & read word < started"}
+	gate := harness.NewGate(t, d, "gate")
+	ref := d.Upload(p.Signed(t))
+	d.Apply(ref)
+	open := gate.Arrived()
+	if copies := len(harness.Records[xenapi.VDI](d)); copies != 2 {
+		t.Errorf("%d VDIs are there while a process uses the copy", copies)
+	}
+	for _, f := range d.Check() {
+		t.Errorf("check: %+v", f)
+	}
+	open()
+	d.Clean()
+}
+
 // TestUnplugged asks for a patch whose SR is not there, and gets it when it is there again.
 func TestUnplugged(t *testing.T) {
 	t.Parallel()
