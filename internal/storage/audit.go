@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"poolpatch/internal/check"
@@ -48,7 +49,7 @@ func (s *Service) auditImages(ctx context.Context) ([]check.Fault, error) {
 		}
 		_ = s.view(func(tx *db.Tx) error {
 			rec, _ := db.Lookup(tx, ref)
-			faults = append(faults, s.compare(tx, audited{ref, rec.UUID, sr}, images)...)
+			faults = append(faults, s.compare(tx, audited{ref, rec.UUID, rec.Forgotten, sr}, images)...)
 			return nil
 		})
 	}
@@ -57,9 +58,10 @@ func (s *Service) auditImages(ctx context.Context) ([]check.Fault, error) {
 
 // audited is an SR that is looked at.
 type audited struct {
-	ref  xenapi.Ref[xenapi.SR]
-	uuid string
-	on   SR
+	ref       xenapi.Ref[xenapi.SR]
+	uuid      string
+	forgotten []string // UUIDs of VDIs
+	on        SR
 }
 
 func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
@@ -107,6 +109,8 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 			Fix: func(ctx context.Context) error { return dropVanished(ctx, sr.on, img.Location) }}, true
 	case img.Incomplete || img.Temporary && !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "it is what an unfinished task left, and no task owns it", Repair: "destroy it", Fix: destroy}, true
+	case !known && slices.Contains(sr.forgotten, img.UUID):
+		return check.Fault{Object: object, Problem: "its VDI was forgotten (VDI.forget); SR.scan makes the record again"}, true
 	case !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "no record and no task owns it", Repair: "make its record", Fix: func(ctx context.Context) error {
 			return s.update(ctx, func(tx *db.Tx) error {
@@ -130,8 +134,8 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	return check.Fault{}, false
 }
 
-// auditOwners finds belongings of this host whose task has ended (I4), but for those that wait for a process of a patch to
-// end.
+// auditOwners finds belongings of this host whose task has ended (I4). Those that wait for a process of a patch to end are only
+// mentioned.
 func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 	undo := map[string]task.Undo{}
 	for _, k := range s.Undo() {
@@ -142,7 +146,11 @@ func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 		for _, kind := range []string{kindAttachment, kindVDI} {
 			for _, b := range task.Belongings(tx, kind) {
 				owner, ok := db.Lookup(tx, b.Task)
-				if b.Host != s.host || ok && owner.Status == xenapi.TaskStatusPending || s.busyWorkspace(uuidOfVDI(b)) != nil {
+				if b.Host != s.host || ok && owner.Status == xenapi.TaskStatusPending {
+					continue
+				}
+				if s.busyWorkspace(uuidOfVDI(b)) != nil {
+					faults = append(faults, check.Fault{Object: kind + " " + b.Object, Problem: "a process that its task has left uses it; it goes when that ends"})
 					continue
 				}
 				faults = append(faults, check.Fault{

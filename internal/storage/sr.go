@@ -362,7 +362,7 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []
 			return nil, err
 		}
 	}
-	return vanished, nil
+	return vanished, db.Change(tx, sr, func(rec *xenapi.SR) error { rec.Forgotten = nil; return nil })
 }
 
 // inUse tells a VDI that a task owns or has attached.

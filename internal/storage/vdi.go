@@ -269,7 +269,8 @@ func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 	s.log.Error("temporary VDI not removed; it is tried again", "vdi", ref, "error", err)
 }
 
-// ForgetVDI removes a VDI's row and leaves its content. Errors: VDI_IN_USE while it is attached or a task's.
+// ForgetVDI removes a VDI's row and leaves its content, until the next scan finds it. Errors: VDI_IN_USE while it is attached
+// or a task's.
 func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
 	l := lock{vdi: ref, vdiOp: xenapi.VDIOperationForget}
 	return s.acquire(ctx, t, l, func(tx *db.Tx) error {
@@ -277,11 +278,11 @@ func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		if err != nil {
 			return err
 		}
-		if len(attachments(tx, rec.UUID)) > 0 {
+		if inUse(tx, rec.UUID) {
 			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
 		}
-		if _, owned := task.Owner(tx, kindVDI, rec.UUID); owned {
-			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
+		if err := db.Change(tx, rec.SR, func(sr *xenapi.SR) error { sr.Forgotten = append(sr.Forgotten, rec.UUID); return nil }); err != nil {
+			return err
 		}
 		return db.Delete(tx, ref)
 	})

@@ -233,9 +233,25 @@ func TestForgetAndIntroduce(t *testing.T) {
 	if len(all[xenapi.VDI](p.host)) != 0 || len(p.images(t, p.sr)) != 1 || err != nil {
 		t.Errorf("forgotten: %v", err)
 	}
+	faults, err := p.Audit(t.Context(), false)
+	if err != nil || len(faults) != 1 || faults[0].Invariant != "" || faults[0].Fix != nil || !strings.Contains(faults[0].Problem, "VDI.forget") {
+		t.Errorf("the audit says of what was forgotten %+v, %v", faults, err)
+	}
+	p.update(t, func(tx *db.Tx) error {
+		return db.Change(tx, p.sr, func(sr *xenapi.SR) error { sr.Forgotten = nil; return nil })
+	})
+	if faults, err := p.Audit(t.Context(), false); err != nil || len(faults) != 1 || faults[0].Invariant != "I4" {
+		t.Errorf("the audit says of what nobody forgot %+v, %v", faults, err)
+	}
 	again, err := introduce(location)
 	if err != nil || get(p.host, again).VirtualSize != 2*mib || p.read(t, again) != "original" {
 		t.Errorf("introduced: %+v, %v", get(p.host, again), err)
+	}
+	err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		return errors.Join(p.ForgetVDI(ctx, tk, again), p.ScanSR(ctx, tk, p.sr))
+	})
+	if vdis := all[xenapi.VDI](p.host); len(vdis) != 1 || len(get(p.host, p.sr).Forgotten) != 0 || err != nil {
+		t.Errorf("a scan finds %v and leaves %v, %v", vdis, get(p.host, p.sr).Forgotten, err)
 	}
 	_, err = introduce("../x")
 	wantCode(t, "a location that is not there", err, xenapi.CodeVDIMissing)
