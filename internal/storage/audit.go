@@ -91,7 +91,7 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 			Invariant: "I2", Object: "VDI " + row.UUID, Problem: "its image " + location + " is not on SR " + sr.uuid,
 			Repair: "forget the record",
 			Fix: func(ctx context.Context) error {
-				return errOr(s.update(ctx, func(tx *db.Tx) error { return db.Delete(tx, vdi) }), dropVanished(ctx, sr.on, location))
+				return errOr(s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, row.UUID, unmeasured) }), dropVanished(ctx, sr.on, location))
 			},
 		})
 	}
@@ -114,7 +114,7 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	case !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "no record and no task owns it", Repair: "make its record", Fix: func(ctx context.Context) error {
 			return s.update(ctx, func(tx *db.Tx) error {
-				return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr.ref, img))
+				return errOr(db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr.ref, img)), account(tx, sr.ref, img.Size, unmeasured))
 			})
 		}}, true
 	case img.Temporary:
@@ -125,9 +125,7 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 		return check.Fault{
 			Invariant: "I2", Object: object, Problem: fmt.Sprintf("it is %d bytes large, its record says %d", img.Size, vdi.VirtualSize), Repair: "put the record right",
 			Fix: func(ctx context.Context) error {
-				return s.update(ctx, func(tx *db.Tx) error {
-					return db.Change(tx, row, func(v *xenapi.VDI) error { v.VirtualSize = img.Size; return nil })
-				})
+				return s.update(ctx, func(tx *db.Tx) error { return resizeRow(tx, row, img, unmeasured) })
 			},
 		}, true
 	}

@@ -413,6 +413,29 @@ func (s *Service) refresh(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error 
 	})
 }
 
+// account adds bytes to what an SR's VDIs promise, in the transaction that makes it so, and records its space if that was
+// measured.
+func account(tx *db.Tx, ref xenapi.Ref[xenapi.SR], bytes int64, space Space) error {
+	return db.Change(tx, ref, func(sr *xenapi.SR) error {
+		sr.VirtualAllocation += bytes
+		if space != unmeasured {
+			sr.PhysicalSize, sr.PhysicalUtilisation = space.Size, space.Used
+		}
+		return nil
+	})
+}
+
+// unmeasured is the space of an SR that nobody has asked, or that did not say: the next refresh asks again.
+var unmeasured Space
+
+func measured(ctx context.Context, sr SR) Space {
+	space, err := sr.Space(ctx)
+	if err != nil {
+		return unmeasured
+	}
+	return space
+}
+
 // RefreshAll refreshes the sizes of every attached SR.
 func (s *Service) RefreshAll(ctx context.Context) error {
 	s.mu.Lock()

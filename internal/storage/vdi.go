@@ -84,7 +84,7 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 		if err := db.Insert(tx, ref, rec); err != nil {
 			return err
 		}
-		return s.release(tx, t, l)
+		return errOr(account(tx, rec.SR, rec.VirtualSize, unmeasured), s.release(tx, t, l))
 	})
 	if err != nil {
 		s.abandon(ctx, t, rec.SR, rec.UUID, l)
@@ -93,10 +93,12 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 	return ref, nil
 }
 
-// dropVDI removes the records of an image that is gone: its belonging, and its row if it has got one.
-func dropVDI(tx *db.Tx, uuid string) error {
+// dropVDI removes the records of an image that is gone: its belonging, and its row if it has got one. space is its SR's, if
+// that was measured.
+func dropVDI(tx *db.Tx, uuid string, space Space) error {
 	if ref, err := db.ByUUID[xenapi.VDI](tx, uuid); err == nil {
-		if err := db.Delete(tx, ref); err != nil {
+		rec, _ := db.Lookup(tx, ref)
+		if err := errOr(db.Delete(tx, ref), account(tx, rec.SR, -rec.VirtualSize, space)); err != nil {
 			return err
 		}
 	}
@@ -114,7 +116,7 @@ func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenap
 	}
 	err := s.update(ctx, func(tx *db.Tx) error {
 		if removed == nil {
-			if err := dropVDI(tx, uuid); err != nil {
+			if err := dropVDI(tx, uuid, unmeasured); err != nil {
 				return err
 			}
 		}
@@ -144,6 +146,7 @@ func (s *Service) Keep(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 	if err != nil {
 		return err
 	}
+	space := measured(dctx, sr)
 	return s.update(ctx, func(tx *db.Tx) error {
 		if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error {
 			edit(vdi)
@@ -152,7 +155,7 @@ func (s *Service) Keep(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 		}); err != nil {
 			return err
 		}
-		if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+		if err := errOr(account(tx, rec.SR, 0, space), task.Disown(tx, kindVDI, rec.UUID)); err != nil {
 			return err
 		}
 		return commit(tx)
@@ -184,17 +187,12 @@ func (s *Service) DestroyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 	if err := sr.Destroy(dctx, rec.Location); err != nil {
 		return s.spare(dctx, t, rec, l, temporary, err)
 	}
-	return s.bury(ctx, t, rec.UUID, l)
+	return s.bury(ctx, t, rec.UUID, l, measured(dctx, sr))
 }
 
 // bury records that a VDI is gone.
-func (s *Service) bury(ctx context.Context, t *task.Task, uuid string, l lock) error {
-	return s.update(ctx, func(tx *db.Tx) error {
-		if err := dropVDI(tx, uuid); err != nil {
-			return err
-		}
-		return s.release(tx, t, l)
-	})
+func (s *Service) bury(ctx context.Context, t *task.Task, uuid string, l lock, space Space) error {
+	return s.update(ctx, func(tx *db.Tx) error { return errOr(dropVDI(tx, uuid, space), s.release(tx, t, l)) })
 }
 
 // doom checks that a VDI may go and makes it the task's. What an ended task left may go too.
@@ -233,7 +231,7 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 	}
 	img, there, err := find(ctx, sr, func(img Image) bool { return img.Location == rec.Location })
 	if err == nil && !there {
-		return s.bury(ctx, t, rec.UUID, l)
+		return s.bury(ctx, t, rec.UUID, l, unmeasured)
 	}
 	err = s.update(ctx, func(tx *db.Tx) error {
 		if err == nil && !img.Incomplete && !temporary {
@@ -284,7 +282,7 @@ func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		if err := db.Change(tx, rec.SR, func(sr *xenapi.SR) error { sr.Forgotten = append(sr.Forgotten, rec.UUID); return nil }); err != nil {
 			return err
 		}
-		return db.Delete(tx, ref)
+		return errOr(account(tx, rec.SR, -rec.VirtualSize, unmeasured), db.Delete(tx, ref))
 	})
 }
 
@@ -325,7 +323,7 @@ func (s *Service) introduce(ctx context.Context, sr SR, ref xenapi.Ref[xenapi.VD
 				return xenapi.ErrLocationNotUnique(rec.SR, rec.Location)
 			}
 		}
-		return db.Insert(tx, ref, rec)
+		return errOr(account(tx, rec.SR, rec.VirtualSize, unmeasured), db.Insert(tx, ref, rec))
 	})
 }
 
@@ -365,12 +363,10 @@ func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	defer cancel()
 	// A crash after this leaves an image that is larger than its row says; a scan puts the row right.
 	img, resized := sr.Resize(dctx, rec.Location, size)
+	space := measured(dctx, sr)
 	err = s.update(ctx, func(tx *db.Tx) error {
 		if resized == nil {
-			if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error {
-				vdi.VirtualSize, vdi.PhysicalUtilisation, vdi.Digest = img.Size, img.Used, ""
-				return nil
-			}); err != nil {
+			if err := resizeRow(tx, ref, img, space); err != nil {
 				return err
 			}
 		}
@@ -380,6 +376,16 @@ func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 		return located(resized, rec.SR, ref)
 	}
 	return err
+}
+
+func resizeRow(tx *db.Tx, ref xenapi.Ref[xenapi.VDI], img Image, space Space) error {
+	rec, err := db.Get(tx, ref)
+	if err != nil {
+		return err
+	}
+	grown := img.Size - rec.VirtualSize
+	rec.VirtualSize, rec.PhysicalUtilisation, rec.Digest = img.Size, img.Used, ""
+	return errOr(db.Put(tx, ref, rec), account(tx, rec.SR, grown, space))
 }
 
 // DescribeVDI changes what a VDI is called or remembered as: fn edits the row, and the SR remembers it.
@@ -452,7 +458,7 @@ func (s *Service) undoVDI(ctx context.Context, b task.Belonging) error {
 		return err
 	}
 	s.log.Info("removed a VDI that an unfinished task left", "vdi", b.Object)
-	return s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, b.Object) })
+	return s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, b.Object, unmeasured) })
 }
 
 // removeImage destroys the image with a UUID, wherever its SR has it.

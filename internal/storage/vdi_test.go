@@ -630,3 +630,44 @@ func TestTransfer(t *testing.T) {
 	}
 	p.consistent(t, p.host, "afterwards")
 }
+
+// TestWhatAnSRHolds is known when a call returns, not only after the next refresh.
+func TestWhatAnSRHolds(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Clone: true})
+	var first, second xenapi.Ref[xenapi.VDI]
+	var rec xenapi.VDI
+	type call = func(ctx context.Context, tk *task.Task) error
+	for _, c := range []struct {
+		what           string
+		call           call
+		promised, used int64 // MiB
+	}{
+		{"create", func(ctx context.Context, tk *task.Task) (err error) {
+			first, err = p.CreateVDI(ctx, tk, vdiOf(p.sr))
+			return err
+		}, 2, 2},
+		{"resize", func(ctx context.Context, tk *task.Task) error { return p.ResizeVDI(ctx, tk, first, 3*mib) }, 3, 3},
+		{"clone", func(ctx context.Context, tk *task.Task) (err error) {
+			second, err = p.CloneVDI(ctx, tk, first)
+			return err
+		}, 6, 6},
+		{"snapshot", func(ctx context.Context, tk *task.Task) error { _, err := p.SnapshotVDI(ctx, tk, first); return err }, 9, 9},
+		{"copy", func(ctx context.Context, tk *task.Task) error {
+			_, err := p.CopyVDI(ctx, tk, first, p.sr, "", "")
+			return err
+		}, 12, 12},
+		{"destroy", func(ctx context.Context, tk *task.Task) error { return p.DestroyVDI(ctx, tk, first) }, 9, 9},
+		{"forget", func(ctx context.Context, tk *task.Task) error {
+			rec = get(p.host, second)
+			return p.ForgetVDI(ctx, tk, second)
+		}, 6, 9},
+		{"introduce", func(ctx context.Context, tk *task.Task) error { _, err := p.IntroduceVDI(ctx, tk, rec); return err }, 9, 9},
+	} {
+		wantCode(t, c.what, p.do(t.Context(), c.call), "")
+		if sr := get(p.host, p.sr); sr.VirtualAllocation != c.promised*mib || sr.PhysicalUtilisation != c.used*mib {
+			t.Errorf("after %s: %d MiB promised, %d MiB used", c.what, sr.VirtualAllocation/mib, sr.PhysicalUtilisation/mib)
+		}
+	}
+	p.consistent(t, p.host, "afterwards")
+}
