@@ -328,6 +328,23 @@ func dropVanished(ctx context.Context, sr SR, location string) error {
 	return sr.Destroy(ctx, location)
 }
 
+// AutoScanned lists the SRs plugged here that are to be scanned from time to time, because their other_config says
+// auto-scan=true (facts, section 9), and that nobody uses now. Of an SR that several hosts see, turn tells whether it is
+// this one that scans it.
+func (s *Service) AutoScanned(turn func(*db.Tx, xenapi.Ref[xenapi.SR]) bool) (due []xenapi.Ref[xenapi.SR]) {
+	_ = s.view(func(tx *db.Tx) error {
+		for ref, sr := range db.All[xenapi.SR](tx) {
+			_, unplugged := s.open(ref)
+			dropDead(tx, sr.CurrentOperations)
+			if unplugged == nil && sr.OtherConfig["auto-scan"] == "true" && len(sr.CurrentOperations) == 0 && turn(tx, ref) {
+				due = append(due, ref)
+			}
+		}
+		return nil
+	})
+	return due
+}
+
 // reconcile works by location, as XenAPI does. It gives the locations of what nobody will miss any more: the
 // descriptions of images whose content is gone.
 func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []string, err error) {

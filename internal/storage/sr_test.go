@@ -471,3 +471,38 @@ func TestContentThatWasRemoved(t *testing.T) {
 	p.driver.CheckEmpty()
 	p.consistent(t, p.host, "afterwards")
 }
+
+// TestAutoScanned: an SR is scanned by itself if its other_config says so, it is plugged here, nobody uses it, and it is
+// this host's turn.
+func TestAutoScanned(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	asked, other, unplugged, used := p.newSR(t, true), p.newSR(t, true), p.newSR(t, true), p.newSR(t, true)
+	set := func(ref xenapi.Ref[xenapi.SR], value string) {
+		p.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, ref, func(sr *xenapi.SR) error { sr.OtherConfig = map[string]string{"auto-scan": value}; return nil })
+		})
+	}
+	for _, ref := range []xenapi.Ref[xenapi.SR]{asked, other, unplugged, used} {
+		set(ref, "true")
+	}
+	set(p.sr, "false")
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return p.UnplugPBD(ctx, tk, p.pbdOf(unplugged)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := func(ref xenapi.Ref[xenapi.SR], by xenapi.Ref[xenapi.Task]) {
+		p.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, ref, func(sr *xenapi.SR) error {
+				sr.CurrentOperations = map[string]xenapi.StorageOperation{by.String(): xenapi.StorageOperationVDICreate}
+				return nil
+			})
+		})
+	}
+	mark(used, p.someTask(t).Ref())
+	mark(asked, "OpaqueRef:dead")
+	due := p.AutoScanned(func(_ *db.Tx, sr xenapi.Ref[xenapi.SR]) bool { return sr != other })
+	if !slices.Equal(due, []xenapi.Ref[xenapi.SR]{asked}) {
+		t.Errorf("%v are due, want %v alone", due, asked)
+	}
+}

@@ -200,6 +200,20 @@ func TestProcessThatStays(t *testing.T) {
 	d.Clean()
 }
 
+// TestAutoScan: on an SR that is scanned by itself a change is seen without a call.
+func TestAutoScan(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	sr, _ := harness.Only[xenapi.SR](d)
+	vdi := harness.Call[xenapi.Ref[xenapi.VDI]](d, "VDI.create", newVDI("forgotten", sr, 1<<20))
+	d.Do("VDI.forget", vdi)
+	d.Do("SR.add_to_other_config", sr, "auto-scan", "true")
+	harness.Eventually(t, "the VDI is found again", func() bool { return len(harness.Records[xenapi.VDI](d)) == 1 })
+	vdi, _ = harness.Only[xenapi.VDI](d)
+	d.Do("VDI.destroy", vdi)
+	d.Clean()
+}
+
 // TestUnplugged asks for a patch whose SR is not there, and gets it when it is there again.
 func TestUnplugged(t *testing.T) {
 	t.Parallel()
