@@ -205,6 +205,27 @@ func TestCreateRefusesTheDirectoryOf(t *testing.T) {
 	})
 }
 
+// TestCreateRefusesUnknownKeys: who mistypes a key must not get another SR than he meant. One that is there is attached.
+func TestCreateRefusesUnknownKeys(t *testing.T) {
+	t.Parallel()
+	cfg := config(xenapi.NewUUID(), filepath.Join(t.TempDir(), "sr"))
+	cfg.DeviceConfig["server"] = "filer"
+	err := Driver{}.Create(t.Context(), cfg)
+	var refused *xenapi.Error
+	if !errors.As(err, &refused) || refused.Code != xenapi.CodeValueNotSupported || !slices.Equal(refused.Params[:2], []string{"device_config:server", "filer"}) {
+		t.Errorf("create: %v", err)
+	}
+	if _, err := os.Stat(cfg.DeviceConfig["location"]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
+	}
+	delete(cfg.DeviceConfig, "server")
+	if err := (Driver{}).Create(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.DeviceConfig["server"] = "filer"
+	attach(t, Driver{}, cfg)
+}
+
 func TestAttachRefuses(t *testing.T) {
 	t.Parallel()
 	uuid, other := xenapi.NewUUID(), xenapi.NewUUID()
