@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"poolpatch/internal/db"
@@ -102,6 +103,7 @@ func (a *API) pbdSetDeviceConfig(ctx context.Context, _ *call, self pbdRef, valu
 }
 
 func (a *API) vdiCreate(ctx context.Context, c *call, rec xenapi.VDI) (vdiRef, error) {
+	rec.Tags = unique(reflect.ValueOf(rec.Tags)).Interface().([]string)
 	return a.services.Storage.CreateVDI(ctx, c.task, rec)
 }
 

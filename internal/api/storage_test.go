@@ -105,7 +105,13 @@ func TestVDIMessages(t *testing.T) {
 			t.Errorf("after %s: attached %v", method, got)
 		}
 	}
-	for _, ref := range []xenapi.Ref[xenapi.VDI]{snapshot, clone, vdi} {
+	tagged := vdiRecord(sr)
+	tagged["tags"] = []string{"z", "a", "z"}
+	made := xenapi.Ref[xenapi.VDI](p.call(t, theRoot, "VDI.create", tagged).Text)
+	if diff := cmp.Diff([]string{"z", "a"}, get(p, made).Tags); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	for _, ref := range []xenapi.Ref[xenapi.VDI]{snapshot, clone, made, vdi} {
 		p.call(t, theRoot, "VDI.destroy", ref)
 	}
 }
