@@ -26,6 +26,8 @@ type SR struct {
 
 	// Capabilities are what the SR was found to be able to do when it was last plugged, for the hosts that do not see it.
 	Capabilities []string `json:"capabilities" xenapi:"internal"`
+	// Forgotten are the UUIDs of VDIs that VDI.forget has forgotten since the last scan, which finds those again that are there.
+	Forgotten []string `json:"forgotten" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

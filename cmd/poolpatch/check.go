@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,8 @@ func (c *cli) checkCommand() *cobra.Command {
 every mount and loop device to a task, every applied patch has its stamp. It changes nothing
 without --repair, and asks the daemon of this host over its unix socket.
 
-Exit code 0 when all is well, 4 when something was found.`,
+Exit code 0 when all is well, 4 when a promise is broken. What breaks none and is only to be known is
+listed without a rule.`,
 		Example: `  poolpatch check
   poolpatch check --deep             read the content of every patch too
   poolpatch check --repair`,
@@ -55,11 +57,14 @@ func (c *cli) check(ctx context.Context, deep, repair bool) error {
 	} else {
 		err = c.findings(answer.Findings)
 	}
-	if err == nil && len(answer.Findings) > 0 {
+	if err == nil && slices.ContainsFunc(answer.Findings, broken) {
 		return exitError(exitFindings)
 	}
 	return err
 }
+
+// broken tells a broken promise from what is only to be known.
+func broken(f check.Finding) bool { return f.Invariant != "" }
 
 func (c *cli) findings(found []check.Finding) error {
 	if len(found) == 0 {
@@ -68,14 +73,16 @@ func (c *cli) findings(found []check.Finding) error {
 	}
 	var rows [][]string
 	for _, f := range found {
-		repair := f.Repair
+		rule, repair := f.Invariant, f.Repair
 		switch {
+		case !broken(f):
+			rule, repair = "-", "nothing is broken"
 		case f.Repaired:
 			repair = "repaired: " + f.Repair
 		case repair == "":
 			repair = "a person must decide"
 		}
-		rows = append(rows, []string{f.Invariant, f.Object, f.Problem, repair})
+		rows = append(rows, []string{rule, f.Object, f.Problem, repair})
 	}
 	return c.table("RULE OBJECT PROBLEM REPAIR", rows)
 }

@@ -79,6 +79,13 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	if err != nil {
 		return usageError{err}
 	}
+	switch sees, err := volume.SeesLaterMounts(); {
+	case err != nil:
+		return err
+	case !sees:
+		log.Warn("/ is mounted privately: this daemon does not see file systems that are mounted from now on, and would make an SR below " +
+			"one; start it again after mounting, or make / shared before it starts (mount --make-rshared /)")
+	}
 	// Transfers wait for disks in system calls, which hold a core's share of Go for a while; with more shares than
 	// cores the others go on.
 	runtime.GOMAXPROCS(2 * runtime.GOMAXPROCS(0))

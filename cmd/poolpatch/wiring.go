@@ -37,7 +37,7 @@ import (
 const (
 	// loginDelay is what a refused login waits for.
 	loginDelay = 3 * time.Second
-	// collectInterval lies between two collections of sessions, tasks and patches.
+	// collectInterval lies between two collections of sessions, tasks, patches and what ended tasks have left.
 	collectInterval = 30 * time.Second
 	// stopTimeout bounds the end of tasks when the daemon stops.
 	stopTimeout = 30 * time.Second
@@ -357,12 +357,34 @@ func (h *host) collect(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
-			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx))
+			h.tasks.UndoEnded(ctx, h.storage.Undo())
+			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx))
 			if err != nil && ctx.Err() == nil {
 				h.log.Warn("collection", "error", err)
 			}
 		}
 	}
+}
+
+// scan scans the SRs for which that was asked. One that several hosts see is scanned by the first of them that lives. Who uses
+// an SR is not waited for beyond the next time.
+func (h *host) scan(ctx context.Context) error {
+	due := h.storage.AutoScanned(func(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) bool {
+		return slices.Index(pool.Seeing(tx, sr), h.member.Host) == 0
+	})
+	if len(due) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, collectInterval)
+	defer cancel()
+	_, err := h.tasks.Do(ctx, task.Spec{Label: "scan SRs"}, func(ctx context.Context, t *task.Task) (any, error) {
+		var errs []error
+		for _, sr := range due {
+			errs = append(errs, h.storage.ScanSR(ctx, t, sr))
+		}
+		return "", errors.Join(errs...)
+	})
+	return err
 }
 
 func (h *host) findLegacy(ctx context.Context) {

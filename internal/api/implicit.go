@@ -189,7 +189,10 @@ func (a *API) addField(class *xenapi.Class, f xenapi.Field) {
 		return
 	}
 	a.addWrite(class, f, "set_"+f.Name, []xenapi.Param{{Name: "value"}}, []reflect.Type{f.Type},
-		func(field reflect.Value, _ string, args []reflect.Value) error { field.Set(args[0]); return nil })
+		func(field reflect.Value, _ string, args []reflect.Value) error {
+			field.Set(unique(args[0]))
+			return nil
+		})
 	switch f.Type.Kind() {
 	case reflect.Map:
 		a.addMapWrites(class, f)
@@ -279,6 +282,21 @@ func (a *API) addSetWrites(class *xenapi.Class, f xenapi.Field) {
 			}
 			return nil
 		})
+}
+
+// unique drops from a set what it has already: on the wire it is an array, which may say a thing twice. Other values stay as
+// they are.
+func unique(value reflect.Value) reflect.Value {
+	if value.Kind() != reflect.Slice || value.IsNil() {
+		return value
+	}
+	set := reflect.MakeSlice(value.Type(), 0, value.Len())
+	for i := range value.Len() {
+		if indexOf(set, value.Index(i)) < 0 {
+			set = reflect.Append(set, value.Index(i))
+		}
+	}
+	return set
 }
 
 func indexOf(set, elem reflect.Value) int {

@@ -282,6 +282,8 @@ func TestSetFields(t *testing.T) {
 	want("one removed", "a", "c")
 	p.call(t, theRoot, "VDI.remove_tags", vdi, "b")
 	want("one removed that is not there", "a", "c")
+	p.call(t, theRoot, "VDI.set_tags", vdi, []string{"z", "a", "z", "a"})
+	want("set, each of them twice", "z", "a")
 	p.call(t, theRoot, "VDI.set_tags", vdi, []string{})
 	want("none set")
 }

@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"reflect"
 	"time"
 
 	"poolpatch/internal/db"
@@ -102,6 +103,7 @@ func (a *API) pbdSetDeviceConfig(ctx context.Context, _ *call, self pbdRef, valu
 }
 
 func (a *API) vdiCreate(ctx context.Context, c *call, rec xenapi.VDI) (vdiRef, error) {
+	rec.Tags = unique(reflect.ValueOf(rec.Tags)).Interface().([]string)
 	return a.services.Storage.CreateVDI(ctx, c.task, rec)
 }
 
@@ -125,10 +127,8 @@ func (a *API) vdiIntroduce(ctx context.Context, c *call, uuid, label, descriptio
 	return a.services.Storage.IntroduceVDI(ctx, c.task, rec)
 }
 
-// vdiCopy copies all of the source where a base is given too: the result is the same, and only more is
-// written than had to be.
-func (a *API) vdiCopy(ctx context.Context, c *call, vdi vdiRef, sr srRef, _, into vdiRef) (vdiRef, error) {
-	return a.services.Storage.CopyVDI(ctx, c.task, vdi, sr, into)
+func (a *API) vdiCopy(ctx context.Context, c *call, vdi vdiRef, sr srRef, base, into vdiRef) (vdiRef, error) {
+	return a.services.Storage.CopyVDI(ctx, c.task, vdi, sr, base, into)
 }
 
 func (a *API) vdiClone(ctx context.Context, c *call, vdi vdiRef, _ map[string]string) (vdiRef, error) {

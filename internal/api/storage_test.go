@@ -79,6 +79,9 @@ func TestVDIMessages(t *testing.T) {
 		t.Errorf("clone: %+v", rec)
 	}
 
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", "OpaqueRef:x"}, "VDI.copy", theRoot, vdi, sr, "OpaqueRef:x", xenapi.NullRef)
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", "OpaqueRef:y"}, "VDI.copy", theRoot, vdi, sr, xenapi.NullRef, "OpaqueRef:y")
+
 	// An image whose record was forgotten is introduced again, as the caller describes it.
 	before := get(p, clone)
 	p.call(t, theRoot, "VDI.forget", clone)
@@ -102,7 +105,13 @@ func TestVDIMessages(t *testing.T) {
 			t.Errorf("after %s: attached %v", method, got)
 		}
 	}
-	for _, ref := range []xenapi.Ref[xenapi.VDI]{snapshot, clone, vdi} {
+	tagged := vdiRecord(sr)
+	tagged["tags"] = []string{"z", "a", "z"}
+	made := xenapi.Ref[xenapi.VDI](p.call(t, theRoot, "VDI.create", tagged).Text)
+	if diff := cmp.Diff([]string{"z", "a"}, get(p, made).Tags); diff != "" {
+		t.Errorf("tags (-want +got):\n%s", diff)
+	}
+	for _, ref := range []xenapi.Ref[xenapi.VDI]{snapshot, clone, made, vdi} {
 		p.call(t, theRoot, "VDI.destroy", ref)
 	}
 }

@@ -7,9 +7,9 @@ package check
 
 import "context"
 
-// Fault is something that should not be.
+// Fault is something that should not be. One without an invariant breaks no promise, and is only to be known.
 type Fault struct {
-	Invariant string // I1 to I6, as ARCHITECTURE.md numbers them
+	Invariant string // I1 to I6, as ARCHITECTURE.md numbers them; "" for none
 	Object    string // what is wrong, in an administrator's words
 	Problem   string
 	Repair    string // what Fix would do, "" when only a person can help

@@ -21,8 +21,8 @@ type Storage interface {
 	NewWorkspace(ctx context.Context, t *task.Task, vdi xenapi.VDI) (Workspace, error)
 	// OpenCopy makes the task's private copy of a VDI on an SR that this host can reach, checks that its
 	// content has the digest, and mounts it. A copy whose digest differs is never mounted.
-	// The copy comes onto the VDI's own SR where this host sees that, else onto the SR that elsewhere gives for a
-	// VDI of that many bytes.
+	// The copy comes onto the VDI's own SR where this host sees that and it has room, else onto the SR that elsewhere
+	// gives for a VDI of that many bytes.
 	OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
 		elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (Workspace, error)
 	// HasImage reports whether a VDI has its image, as far as this host can see.
@@ -240,8 +240,9 @@ func (s *Service) fill(ctx context.Context, t *task.Task, rec xenapi.PoolPatch, 
 	}
 	digest, err := writePatchFile(space, file)
 	if err != nil {
+		err = space.Explain(ctx, err)
 		space.Discard(ctx)
-		return nil, "", space.Explain(ctx, err)
+		return nil, "", err
 	}
 	return space, digest, nil
 }

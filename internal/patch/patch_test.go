@@ -344,10 +344,19 @@ func TestNoSRCanTakeThePatch(t *testing.T) {
 	}
 	// There is room for the patch and none for a copy of it.
 	_, err = x.apply(ref)
-	wantCode(t, "apply", err, "SR_FULL")
+	wantCode(t, "apply", err, "HOST_HAS_NO_PATCH_SR")
+	if err == nil || !strings.Contains(err.Error(), "(memory): 16777216 bytes needed, 4194304 bytes free") {
+		t.Errorf("the error does not name the SR, what was needed and what there was: %v", err)
+	}
 	if n := len(all[xenapi.VDI](x)); n != 1 || len(all[xenapi.HostPatch](x)) != 0 {
 		t.Errorf("%d VDIs and the rows %v are left", n, all[xenapi.HostPatch](x))
 	}
+	// M6: the copy may be on any SR that the host can reach.
+	x = x.withSR(t)
+	if _, err = x.apply(ref); err != nil {
+		t.Errorf("apply with room on another SR: %v", err)
+	}
+	x.clean(t, "afterwards")
 }
 
 // A client that goes away in the middle, and one whose task is cancelled.

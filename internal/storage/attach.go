@@ -79,7 +79,7 @@ func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) 
 
 var modeNames = map[Mode]string{ReadOnly: "RO", ReadWrite: "RW"}
 
-// Detach ends the use. It may be called twice, and what it cannot record now the next start records.
+// Detach ends the use. It may be called twice, and what it cannot record now is recorded once the task has ended.
 func (a *Attachment) Detach(ctx context.Context) {
 	if a.File != nil {
 		if err := a.File.Close(); err != nil && !strings.Contains(err.Error(), os.ErrClosed.Error()) {
@@ -88,7 +88,7 @@ func (a *Attachment) Detach(ctx context.Context) {
 	}
 	err := a.service.update(ctx, func(tx *db.Tx) error { return task.Disown(tx, kindAttachment, a.object) })
 	if err != nil {
-		a.service.log.Error("detached VDI still recorded as attached; the next start puts it right", "vdi", a.VDI, "error", err)
+		a.service.log.Error("detached VDI still recorded as attached until the next collection", "vdi", a.VDI, "error", err)
 	}
 }
 
@@ -104,17 +104,28 @@ func (a *Attachment) Grow(ctx context.Context, t *task.Task, size int64) error {
 	})
 }
 
+// uuidOfVDI is the UUID of the VDI that a belonging is, or uses.
+func uuidOfVDI(b task.Belonging) string {
+	uuid, _, _ := strings.Cut(b.Object, " ")
+	return uuid
+}
+
 // attachments lists who uses a VDI.
 func attachments(tx *db.Tx, uuid string) []task.Belonging {
 	var users []task.Belonging
 	for _, b := range task.Belongings(tx, kindAttachment) {
-		if vdi, _, _ := strings.Cut(b.Object, " "); vdi == uuid {
+		if uuidOfVDI(b) == uuid {
 			users = append(users, b)
 		}
 	}
 	return users
 }
 
+// undoAttachment ends the use that an ended task made of a VDI. With a dead daemon its files and mounts have gone;
+// a process of a patch may still use those of this one.
 func (s *Service) undoAttachment(ctx context.Context, b task.Belonging) error {
+	if err := s.unmountBusy(ctx, b); err != nil {
+		return err
+	}
 	return s.update(ctx, func(tx *db.Tx) error { return task.Disown(tx, kindAttachment, b.Object) })
 }

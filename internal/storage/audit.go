@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"poolpatch/internal/check"
@@ -48,7 +49,7 @@ func (s *Service) auditImages(ctx context.Context) ([]check.Fault, error) {
 		}
 		_ = s.view(func(tx *db.Tx) error {
 			rec, _ := db.Lookup(tx, ref)
-			faults = append(faults, s.compare(tx, audited{ref, rec.UUID, sr}, images)...)
+			faults = append(faults, s.compare(tx, audited{ref, rec.UUID, rec.Forgotten, sr}, images)...)
 			return nil
 		})
 	}
@@ -57,9 +58,10 @@ func (s *Service) auditImages(ctx context.Context) ([]check.Fault, error) {
 
 // audited is an SR that is looked at.
 type audited struct {
-	ref  xenapi.Ref[xenapi.SR]
-	uuid string
-	on   SR
+	ref       xenapi.Ref[xenapi.SR]
+	uuid      string
+	forgotten []string // UUIDs of VDIs
+	on        SR
 }
 
 func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
@@ -72,6 +74,9 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 	for _, img := range images {
 		_, owned := task.Owner(tx, kindVDI, img.UUID)
 		row, known := rows[img.Location]
+		if known && img.Vanished {
+			continue // the row's fault is enough
+		}
 		delete(rows, img.Location)
 		if fault, bad := s.compareImage(tx, sr, img, row, known, owned); bad {
 			faults = append(faults, fault)
@@ -86,7 +91,7 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 			Invariant: "I2", Object: "VDI " + row.UUID, Problem: "its image " + location + " is not on SR " + sr.uuid,
 			Repair: "forget the record",
 			Fix: func(ctx context.Context) error {
-				return s.update(ctx, func(tx *db.Tx) error { return db.Delete(tx, vdi) })
+				return errOr(s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, row.UUID, unmeasured) }), dropVanished(ctx, sr.on, location))
 			},
 		})
 	}
@@ -99,12 +104,17 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	switch {
 	case owned:
 		return check.Fault{}, false
+	case img.Vanished:
+		return check.Fault{Invariant: "I4", Object: object, Problem: "its content is gone, and nothing but its description is left", Repair: "remove that",
+			Fix: func(ctx context.Context) error { return dropVanished(ctx, sr.on, img.Location) }}, true
 	case img.Incomplete || img.Temporary && !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "it is what an unfinished task left, and no task owns it", Repair: "destroy it", Fix: destroy}, true
+	case !known && slices.Contains(sr.forgotten, img.UUID):
+		return check.Fault{Object: object, Problem: "its VDI was forgotten (VDI.forget); SR.scan makes the record again"}, true
 	case !known:
 		return check.Fault{Invariant: "I4", Object: object, Problem: "no record and no task owns it", Repair: "make its record", Fix: func(ctx context.Context) error {
 			return s.update(ctx, func(tx *db.Tx) error {
-				return db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr.ref, img))
+				return errOr(db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr.ref, img)), account(tx, sr.ref, img.Size, unmeasured))
 			})
 		}}, true
 	case img.Temporary:
@@ -115,17 +125,15 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 		return check.Fault{
 			Invariant: "I2", Object: object, Problem: fmt.Sprintf("it is %d bytes large, its record says %d", img.Size, vdi.VirtualSize), Repair: "put the record right",
 			Fix: func(ctx context.Context) error {
-				return s.update(ctx, func(tx *db.Tx) error {
-					return db.Change(tx, row, func(v *xenapi.VDI) error { v.VirtualSize = img.Size; return nil })
-				})
+				return s.update(ctx, func(tx *db.Tx) error { return resizeRow(tx, row, img, unmeasured) })
 			},
 		}, true
 	}
 	return check.Fault{}, false
 }
 
-// auditOwners finds belongings of this host whose task has ended: nobody will remove them before the
-// next start (I4).
+// auditOwners finds belongings of this host whose task has ended (I4). Those that wait for a process of a patch to end are only
+// mentioned.
 func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 	undo := map[string]task.Undo{}
 	for _, k := range s.Undo() {
@@ -137,6 +145,10 @@ func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 			for _, b := range task.Belongings(tx, kind) {
 				owner, ok := db.Lookup(tx, b.Task)
 				if b.Host != s.host || ok && owner.Status == xenapi.TaskStatusPending {
+					continue
+				}
+				if s.busyWorkspace(uuidOfVDI(b)) != nil {
+					faults = append(faults, check.Fault{Object: kind + " " + b.Object, Problem: "a process that its task has left uses it; it goes when that ends"})
 					continue
 				}
 				faults = append(faults, check.Fault{

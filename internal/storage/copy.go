@@ -12,10 +12,16 @@ import (
 	"poolpatch/xenapi"
 )
 
-// CopyVDI copies a VDI to an SR, or into an existing VDI when into is not null. Progress shows on the
-// task; the source may be read by others meanwhile. Errors: VDI_READONLY, VDI_TOO_SMALL, SR_FULL,
-// VDI_IN_USE, SR_HAS_NO_PBDS, TASK_CANCELLED.
-func (s *Service) CopyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], into xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
+// CopyVDI copies a VDI to an SR, or into an existing VDI when into is not null. Of a base, whose content the destination
+// is said to have, it only looks whether it is there: it writes all of the source, whatever the destination held. Progress
+// shows on the task; the source may be read by others meanwhile. Errors: HANDLE_INVALID, VDI_READONLY, VDI_TOO_SMALL,
+// SR_FULL, VDI_IN_USE, SR_HAS_NO_PBDS, TASK_CANCELLED.
+func (s *Service) CopyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], base, into xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
+	if !base.IsNull() {
+		if _, err := s.lookup(base); err != nil {
+			return "", err
+		}
+	}
 	if !into.IsNull() {
 		return into, s.copyInto(ctx, t, ref, into, false)
 	}

@@ -97,6 +97,9 @@ type Image struct {
 	// Incomplete marks what a crash left of an image that was never made or is half destroyed. Its
 	// UUID and Location are set all the same.
 	Incomplete bool `json:"-"`
+	// Vanished marks an incomplete image whose content is gone while its description is still there. No
+	// method leaves one so: somebody has removed the content.
+	Vanished bool `json:"-"`
 
 	NameLabel       string            `json:"name_label"`
 	NameDescription string            `json:"name_description"`

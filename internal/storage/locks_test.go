@@ -44,7 +44,7 @@ func TestOperationsWait(t *testing.T) {
 		return err
 	}
 	copyOut := func(ctx context.Context, p pool, tk *task.Task, vdi xenapi.Ref[xenapi.VDI]) error {
-		_, err := p.CopyVDI(ctx, tk, vdi, p.sr, "")
+		_, err := p.CopyVDI(ctx, tk, vdi, p.sr, "", "")
 		return err
 	}
 	scan := func(ctx context.Context, p pool, tk *task.Task, _ xenapi.Ref[xenapi.VDI]) error {

@@ -184,10 +184,9 @@ func unused(tx *db.Tx, pbd xenapi.PBD) error {
 			if b.Host != pbd.Host {
 				continue
 			}
-			if ref, ok := vdiOfBelonging(tx, b); ok {
-				if vdi, ok := db.Lookup(tx, ref); ok && vdi.SR == pbd.SR {
-					busy = append(busy, ref.String())
-				}
+			ref := vdiOfBelonging(tx, b)
+			if vdi, ok := db.Lookup(tx, ref); ok && vdi.SR == pbd.SR && !slices.Contains(busy, ref.String()) {
+				busy = append(busy, ref.String())
 			}
 		}
 	}
@@ -197,12 +196,13 @@ func unused(tx *db.Tx, pbd xenapi.PBD) error {
 	return nil
 }
 
-func vdiOfBelonging(tx *db.Tx, b task.Belonging) (xenapi.Ref[xenapi.VDI], bool) {
+// vdiOfBelonging names the VDI that a belonging is, or uses; null while it has no row.
+func vdiOfBelonging(tx *db.Tx, b task.Belonging) xenapi.Ref[xenapi.VDI] {
 	if b.Kind == kindAttachment {
-		return xenapi.Ref[xenapi.VDI](b.Detail["VDI"]), true
+		return xenapi.Ref[xenapi.VDI](b.Detail["VDI"])
 	}
-	ref, err := db.ByUUID[xenapi.VDI](tx, b.Object)
-	return ref, err == nil
+	ref, _ := db.ByUUID[xenapi.VDI](tx, b.Object)
+	return ref
 }
 
 func (s *Service) detach(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error {

@@ -215,16 +215,18 @@ func (p pool) images(t testing.TB, sr xenapi.Ref[xenapi.SR]) []storage.Image {
 	return images
 }
 
-// consistent is what must hold whenever nothing runs: images and rows match one to one, nothing is owned or marked.
+// consistent is what must hold whenever nothing runs: images and rows match one to one, what they promise is
+// known, nothing is owned or marked.
 func (p pool) consistent(t testing.TB, h host, what string) {
 	t.Helper()
 	if owned := h.belongings(); len(owned) > 0 {
 		t.Errorf("%s: still owned: %v", what, owned)
 	}
-	rows := map[string]xenapi.VDI{}
+	rows, promised := map[string]xenapi.VDI{}, map[xenapi.Ref[xenapi.SR]]int64{}
 	for _, ref := range all[xenapi.VDI](h) {
 		rec := get(h, ref)
 		rows[rec.Location] = rec
+		promised[rec.SR] += rec.VirtualSize
 		if len(rec.CurrentOperations) > 0 {
 			t.Errorf("%s: VDI %s is still marked with %v", what, rec.NameLabel, rec.CurrentOperations)
 		}
@@ -232,6 +234,9 @@ func (p pool) consistent(t testing.TB, h host, what string) {
 	for _, sr := range all[xenapi.SR](h) {
 		if ops := get(h, sr).CurrentOperations; len(ops) > 0 {
 			t.Errorf("%s: the SR is still marked with %v", what, ops)
+		}
+		if says := get(h, sr).VirtualAllocation; says != promised[sr] {
+			t.Errorf("%s: the SR says that %d bytes are promised, its VDIs %d", what, says, promised[sr])
 		}
 		for _, img := range p.images(t, sr) {
 			row, known := rows[img.Location]

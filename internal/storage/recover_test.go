@@ -134,7 +134,7 @@ var faultedCalls = []faultedCall{
 		return p.SnapshotVDI(ctx, tk, src)
 	}, bothThere, false},
 	{"copy", 12, func(ctx context.Context, p pool, tk *task.Task, src xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
-		return p.CopyVDI(ctx, tk, src, p.sr, "")
+		return p.CopyVDI(ctx, tk, src, p.sr, "", "")
 	}, bothThere, false},
 	{"keep", 5, func(ctx context.Context, p pool, tk *task.Task, _ xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
 		ref, err := p.CreateTemporary(ctx, tk, vdiOf(p.sr))

@@ -36,6 +36,7 @@ type Service struct {
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR
+	busy     map[string]*Workspace // by their VDIs' UUIDs, those that were still in use when they were discarded
 }
 
 // Options of New.
@@ -52,16 +53,20 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string,
 	}
 	return &Service{
 		db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: o.Others, step: o.Step,
-		attached: map[xenapi.Ref[xenapi.SR]]SR{},
+		attached: map[xenapi.Ref[xenapi.SR]]SR{}, busy: map[string]*Workspace{},
 	}
 }
 
-// open gives the attached SR, or SR_HAS_NO_PBDS when it is not plugged on this host.
+// open gives the attached SR: HANDLE_INVALID when there is none, SR_HAS_NO_PBDS when it is not plugged on this host.
 func (s *Service) open(ref xenapi.Ref[xenapi.SR]) (SR, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if sr, ok := s.attached[ref]; ok {
+	sr, ok := s.attached[ref]
+	s.mu.Unlock()
+	if ok {
 		return sr, nil
+	}
+	if err := s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }); err != nil {
+		return nil, err
 	}
 	return nil, xenapi.ErrSRHasNoPBDs(ref)
 }
@@ -108,7 +113,7 @@ func located(err error, sr xenapi.Ref[xenapi.SR], vdi xenapi.Ref[xenapi.VDI]) er
 	return err
 }
 
-// Undo lists how to remove what a dead task of this host left in storage, in the order in which it must
+// Undo lists how to remove what an ended task of this host left in storage, in the order in which it must
 // go: nobody uses a VDI any more before it is destroyed.
 func (s *Service) Undo() []task.KindUndo {
 	return []task.KindUndo{

@@ -291,11 +291,12 @@ func (s *Service) SetShared(ctx context.Context, ref xenapi.Ref[xenapi.SR], shar
 }
 
 // ScanSR makes the VDI rows of an SR match what is on it: rows for images that are new, none for those
-// that vanished, sizes and descriptions as they are. Images that tasks own are left to them.
+// that vanished, sizes and descriptions as they are. Images that tasks own are left to them. Of an image whose
+// content somebody has removed the rest goes too.
 func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
 	sr, err := s.open(ref)
 	if err != nil {
-		return errOr(s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }), err)
+		return err
 	}
 	l := lock{sr: ref, srOp: xenapi.StorageOperationScan}
 	if err := s.acquire(ctx, t, l, func(*db.Tx) error { return nil }); err != nil {
@@ -304,17 +305,49 @@ func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
 	defer cancel()
 	images, err := sr.List(dctx)
-	err = errOr(err, s.update(ctx, func(tx *db.Tx) error {
-		if err != nil {
-			return s.release(tx, t, l)
+	var vanished []string
+	err = errOr(err, s.update(ctx, func(tx *db.Tx) (uerr error) {
+		if err == nil {
+			vanished, uerr = reconcile(tx, ref, images)
 		}
-		return errOr(reconcile(tx, ref, images), s.release(tx, t, l))
+		return errOr(uerr, s.release(tx, t, l))
 	}))
+	// A crash here leaves descriptions without a row, which the next scan removes.
+	for _, location := range vanished {
+		err = errOr(err, dropVanished(dctx, sr, location))
+	}
 	return errOr(err, s.refresh(ctx, ref))
 }
 
-// reconcile works by location, as XenAPI does.
-func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) error {
+// dropVanished removes the description of an image whose content is gone, unless somebody has brought that back meanwhile.
+func dropVanished(ctx context.Context, sr SR, location string) error {
+	_, still, err := find(ctx, sr, func(img Image) bool { return img.Location == location && img.Vanished })
+	if err != nil || !still {
+		return err
+	}
+	return sr.Destroy(ctx, location)
+}
+
+// AutoScanned lists the SRs plugged here that are to be scanned from time to time, because their other_config says
+// auto-scan=true (facts, section 9), and that nobody uses now. Of an SR that several hosts see, turn tells whether it is
+// this one that scans it.
+func (s *Service) AutoScanned(turn func(*db.Tx, xenapi.Ref[xenapi.SR]) bool) (due []xenapi.Ref[xenapi.SR]) {
+	_ = s.view(func(tx *db.Tx) error {
+		for ref, sr := range db.All[xenapi.SR](tx) {
+			_, unplugged := s.open(ref)
+			dropDead(tx, sr.CurrentOperations)
+			if unplugged == nil && sr.OtherConfig["auto-scan"] == "true" && len(sr.CurrentOperations) == 0 && turn(tx, ref) {
+				due = append(due, ref)
+			}
+		}
+		return nil
+	})
+	return due
+}
+
+// reconcile works by location, as XenAPI does. It gives the locations of what nobody will miss any more: the
+// descriptions of images whose content is gone.
+func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []string, err error) {
 	rows := map[string]xenapi.Ref[xenapi.VDI]{}
 	for _, ref := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
 		if vdi, ok := db.Lookup(tx, ref); ok {
@@ -322,26 +355,37 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) error {
 		}
 	}
 	for _, img := range images {
+		if img.Vanished {
+			if !inUse(tx, img.UUID) {
+				vanished = append(vanished, img.Location)
+			}
+			continue
+		}
 		_, owned := task.Owner(tx, kindVDI, img.UUID)
 		if owned || img.Temporary || img.Incomplete {
 			delete(rows, img.Location)
 			continue
 		}
 		if err := reconcileImage(tx, sr, rows[img.Location], img); err != nil {
-			return err
+			return nil, err
 		}
 		delete(rows, img.Location)
 	}
-	for _, vanished := range rows {
-		vdi, _ := db.Lookup(tx, vanished)
-		if _, owned := task.Owner(tx, kindVDI, vdi.UUID); owned || len(attachments(tx, vdi.UUID)) > 0 {
+	for _, gone := range rows {
+		if vdi, _ := db.Lookup(tx, gone); inUse(tx, vdi.UUID) {
 			continue
 		}
-		if err := db.Delete(tx, vanished); err != nil {
-			return err
+		if err := db.Delete(tx, gone); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return vanished, db.Change(tx, sr, func(rec *xenapi.SR) error { rec.Forgotten = nil; return nil })
+}
+
+// inUse tells a VDI that a task owns or has attached.
+func inUse(tx *db.Tx, uuid string) bool {
+	_, owned := task.Owner(tx, kindVDI, uuid)
+	return owned || len(attachments(tx, uuid)) > 0
 }
 
 func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.VDI], img Image) error {
@@ -363,7 +407,7 @@ func reconcileImage(tx *db.Tx, sr xenapi.Ref[xenapi.SR], row xenapi.Ref[xenapi.V
 // UpdateSR refreshes the sizes alone.
 func (s *Service) UpdateSR(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error {
 	if _, err := s.open(ref); err != nil {
-		return errOr(s.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err }), err)
+		return err
 	}
 	return s.refresh(ctx, ref)
 }
@@ -384,6 +428,29 @@ func (s *Service) refresh(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error 
 			return nil
 		})
 	})
+}
+
+// account adds bytes to what an SR's VDIs promise, in the transaction that makes it so, and records its space if that was
+// measured.
+func account(tx *db.Tx, ref xenapi.Ref[xenapi.SR], bytes int64, space Space) error {
+	return db.Change(tx, ref, func(sr *xenapi.SR) error {
+		sr.VirtualAllocation += bytes
+		if space != unmeasured {
+			sr.PhysicalSize, sr.PhysicalUtilisation = space.Size, space.Used
+		}
+		return nil
+	})
+}
+
+// unmeasured is the space of an SR that nobody has asked, or that did not say: the next refresh asks again.
+var unmeasured Space
+
+func measured(ctx context.Context, sr SR) Space {
+	space, err := sr.Space(ctx)
+	if err != nil {
+		return unmeasured
+	}
+	return space
 }
 
 // RefreshAll refreshes the sizes of every attached SR.

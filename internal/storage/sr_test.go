@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
+	"poolpatch/internal/check"
 	"poolpatch/internal/db"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -67,6 +69,12 @@ func TestUnplugWhileUsed(t *testing.T) {
 		a.Detach(ctx)
 		temporary, err := p.CreateTemporary(ctx, tk, vdiOf(p.sr))
 		wantError(t, "unplug under a temporary VDI", p.UnplugPBD(ctx, tk, p.pbd), xenapi.ErrVDIsInUse(temporary.String()))
+		a, aerr := p.Attach(ctx, tk, temporary, storage.ReadWrite)
+		if err := errors.Join(err, aerr); err != nil {
+			return err
+		}
+		wantError(t, "unplug under one that is attached too", p.UnplugPBD(ctx, tk, p.pbd), xenapi.ErrVDIsInUse(temporary.String()))
+		a.Detach(ctx)
 		p.Discard(ctx, tk, temporary)
 		return errors.Join(err, p.UnplugPBD(ctx, tk, p.pbd))
 	})
@@ -411,5 +419,90 @@ func TestDriversAreRegistered(t *testing.T) {
 	}
 	if types := p.SupportedTypes(); !slices.Equal(types, []string{"mem"}) {
 		t.Errorf("supported: %v", types)
+	}
+}
+
+// TestContentThatWasRemoved: of an image whose content somebody has removed a scan, or a repair, leaves nothing, unless a
+// task has to do with it.
+func TestContentThatWasRemoved(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	lose := func(ref xenapi.Ref[xenapi.VDI]) (uuid string) {
+		uuid = get(p.host, ref).UUID
+		p.driver.Lose(get(p.host, p.sr).UUID, uuid)
+		return uuid
+	}
+	scan := func(ctx context.Context, tk *task.Task) error { return p.ScanSR(ctx, tk, p.sr) }
+	removed, read := p.newVDI(t, p.sr), p.newVDI(t, p.sr)
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		a, err := p.Attach(ctx, tk, read, storage.ReadOnly)
+		if err != nil {
+			return err
+		}
+		defer a.Detach(ctx)
+		made, err := p.CreateTemporary(ctx, tk, vdiOf(p.sr))
+		if err != nil {
+			return err
+		}
+		defer p.Discard(ctx, tk, made)
+		kept := []string{lose(read), lose(made)}
+		lost := lose(removed)
+		faults, err := p.Audit(ctx, false)
+		named := slices.ContainsFunc(faults, func(f check.Fault) bool {
+			return f.Object == "VDI "+lost && strings.Contains(f.Problem, "is not on SR")
+		})
+		if len(faults) != 2 || !named {
+			t.Errorf("the audit finds %+v, %v", faults, err)
+		}
+		if err := scan(ctx, tk); err != nil {
+			return err
+		}
+		p.driver.CheckEmpty(kept...)
+		if get(p.host, removed).UUID != "" || get(p.host, read).UUID == "" || get(p.host, made).UUID == "" {
+			t.Errorf("after the scan there are %v", all[xenapi.VDI](p.host))
+		}
+		return nil
+	})
+	wantCode(t, "scan", err, "")
+	findings, err := check.Run(t.Context(), false, true, p)
+	if err != nil || len(findings) != 1 || !findings[0].Repaired {
+		t.Errorf("a repair of the other: %+v, %v", findings, err)
+	}
+	p.driver.CheckEmpty()
+	p.consistent(t, p.host, "afterwards")
+}
+
+// TestAutoScanned: an SR is scanned by itself if its other_config says so, it is plugged here, nobody uses it, and it is
+// this host's turn.
+func TestAutoScanned(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	asked, other, unplugged, used := p.newSR(t, true), p.newSR(t, true), p.newSR(t, true), p.newSR(t, true)
+	set := func(ref xenapi.Ref[xenapi.SR], value string) {
+		p.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, ref, func(sr *xenapi.SR) error { sr.OtherConfig = map[string]string{"auto-scan": value}; return nil })
+		})
+	}
+	for _, ref := range []xenapi.Ref[xenapi.SR]{asked, other, unplugged, used} {
+		set(ref, "true")
+	}
+	set(p.sr, "false")
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return p.UnplugPBD(ctx, tk, p.pbdOf(unplugged)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := func(ref xenapi.Ref[xenapi.SR], by xenapi.Ref[xenapi.Task]) {
+		p.update(t, func(tx *db.Tx) error {
+			return db.Change(tx, ref, func(sr *xenapi.SR) error {
+				sr.CurrentOperations = map[string]xenapi.StorageOperation{by.String(): xenapi.StorageOperationVDICreate}
+				return nil
+			})
+		})
+	}
+	mark(used, p.someTask(t).Ref())
+	mark(asked, "OpaqueRef:dead")
+	due := p.AutoScanned(func(_ *db.Tx, sr xenapi.Ref[xenapi.SR]) bool { return sr != other })
+	if !slices.Equal(due, []xenapi.Ref[xenapi.SR]{asked}) {
+		t.Errorf("%v are due, want %v alone", due, asked)
 	}
 }

@@ -17,7 +17,7 @@ const kindVDI = "vdi"
 
 // CreateVDI makes a VDI of zeroes as rec says: name_label, name_description, SR, virtual_size in bytes
 // (the driver may round it up), type, sharable, read_only, other_config, xenstore_data, sm_config, tags.
-// Errors: SR_HAS_NO_PBDS, SR_OPERATION_NOT_SUPPORTED, SR_FULL, INVALID_VALUE.
+// Errors: HANDLE_INVALID, SR_HAS_NO_PBDS, SR_OPERATION_NOT_SUPPORTED, SR_FULL, INVALID_VALUE.
 func (s *Service) CreateVDI(ctx context.Context, t *task.Task, rec xenapi.VDI) (xenapi.Ref[xenapi.VDI], error) {
 	ref, err := s.CreateTemporary(ctx, t, rec)
 	return s.keepOrDiscard(ctx, t, ref, err)
@@ -84,7 +84,7 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 		if err := db.Insert(tx, ref, rec); err != nil {
 			return err
 		}
-		return s.release(tx, t, l)
+		return errOr(account(tx, rec.SR, rec.VirtualSize, unmeasured), s.release(tx, t, l))
 	})
 	if err != nil {
 		s.abandon(ctx, t, rec.SR, rec.UUID, l)
@@ -93,10 +93,12 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 	return ref, nil
 }
 
-// dropVDI removes the records of an image that is gone: its belonging, and its row if it has got one.
-func dropVDI(tx *db.Tx, uuid string) error {
+// dropVDI removes the records of an image that is gone: its belonging, and its row if it has got one. space is its SR's, if
+// that was measured.
+func dropVDI(tx *db.Tx, uuid string, space Space) error {
 	if ref, err := db.ByUUID[xenapi.VDI](tx, uuid); err == nil {
-		if err := db.Delete(tx, ref); err != nil {
+		rec, _ := db.Lookup(tx, ref)
+		if err := errOr(db.Delete(tx, ref), account(tx, rec.SR, -rec.VirtualSize, space)); err != nil {
 			return err
 		}
 	}
@@ -104,24 +106,24 @@ func dropVDI(tx *db.Tx, uuid string) error {
 }
 
 // abandon removes an image whose row could not be written, and its belonging. What it cannot remove stays recorded for
-// the next start.
+// [Service.Undo].
 func (s *Service) abandon(ctx context.Context, t *task.Task, sr xenapi.Ref[xenapi.SR], uuid string, l lock) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	removed := s.removeImage(ctx, sr, uuid)
 	if removed != nil {
-		s.log.Error("image of a failed call not removed; the next start tries again", "vdi", uuid, "error", removed)
+		s.log.Error("image of a failed call not removed; it is tried again", "vdi", uuid, "error", removed)
 	}
 	err := s.update(ctx, func(tx *db.Tx) error {
 		if removed == nil {
-			if err := dropVDI(tx, uuid); err != nil {
+			if err := dropVDI(tx, uuid, unmeasured); err != nil {
 				return err
 			}
 		}
 		return s.release(tx, t, l)
 	})
 	if err != nil {
-		s.log.Error("failed call not recorded; the next start cleans up", "vdi", uuid, "error", err)
+		s.log.Error("failed call not recorded; it is tried again", "vdi", uuid, "error", err)
 	}
 }
 
@@ -144,6 +146,7 @@ func (s *Service) Keep(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 	if err != nil {
 		return err
 	}
+	space := measured(dctx, sr)
 	return s.update(ctx, func(tx *db.Tx) error {
 		if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error {
 			edit(vdi)
@@ -152,7 +155,7 @@ func (s *Service) Keep(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 		}); err != nil {
 			return err
 		}
-		if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {
+		if err := errOr(account(tx, rec.SR, 0, space), task.Disown(tx, kindVDI, rec.UUID)); err != nil {
 			return err
 		}
 		return commit(tx)
@@ -184,17 +187,12 @@ func (s *Service) DestroyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 	if err := sr.Destroy(dctx, rec.Location); err != nil {
 		return s.spare(dctx, t, rec, l, temporary, err)
 	}
-	return s.bury(ctx, t, rec.UUID, l)
+	return s.bury(ctx, t, rec.UUID, l, measured(dctx, sr))
 }
 
 // bury records that a VDI is gone.
-func (s *Service) bury(ctx context.Context, t *task.Task, uuid string, l lock) error {
-	return s.update(ctx, func(tx *db.Tx) error {
-		if err := dropVDI(tx, uuid); err != nil {
-			return err
-		}
-		return s.release(tx, t, l)
-	})
+func (s *Service) bury(ctx context.Context, t *task.Task, uuid string, l lock, space Space) error {
+	return s.update(ctx, func(tx *db.Tx) error { return errOr(dropVDI(tx, uuid, space), s.release(tx, t, l)) })
 }
 
 // doom checks that a VDI may go and makes it the task's. What an ended task left may go too.
@@ -225,7 +223,7 @@ func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (tem
 
 // spare settles a destruction that the driver has failed. A lasting VDI whose image is whole is given back
 // to its row, and one whose image is gone all the same is buried. Anything else stays the task's: another
-// call or the next start destroys it.
+// call or [Service.Undo] destroys it.
 func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock, temporary bool, cause error) error {
 	sr, err := s.open(rec.SR)
 	if err != nil {
@@ -233,7 +231,7 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 	}
 	img, there, err := find(ctx, sr, func(img Image) bool { return img.Location == rec.Location })
 	if err == nil && !there {
-		return s.bury(ctx, t, rec.UUID, l)
+		return s.bury(ctx, t, rec.UUID, l, unmeasured)
 	}
 	err = s.update(ctx, func(tx *db.Tx) error {
 		if err == nil && !img.Incomplete && !temporary {
@@ -244,7 +242,7 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 		return s.release(tx, t, l)
 	})
 	if err != nil {
-		s.log.Error("failed destruction not recorded; the next start finishes it", "vdi", rec.UUID, "error", err)
+		s.log.Error("failed destruction not recorded; it is tried again", "vdi", rec.UUID, "error", err)
 	}
 	return cause
 }
@@ -253,7 +251,7 @@ func (s *Service) spare(ctx context.Context, t *task.Task, rec xenapi.VDI, l loc
 const discardAttempts = 3
 
 // Discard destroys a temporary VDI of the task, with a context of its own. What cannot be removed now
-// stays recorded, and goes at the next start.
+// stays recorded, and goes by [Service.Undo].
 func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) {
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
@@ -266,10 +264,11 @@ func (s *Service) Discard(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 			break
 		}
 	}
-	s.log.Error("temporary VDI not removed; the next start tries again", "vdi", ref, "error", err)
+	s.log.Error("temporary VDI not removed; it is tried again", "vdi", ref, "error", err)
 }
 
-// ForgetVDI removes a VDI's row and leaves its content. Errors: VDI_IN_USE while it is attached or a task's.
+// ForgetVDI removes a VDI's row and leaves its content, until the next scan finds it. Errors: VDI_IN_USE while it is attached
+// or a task's.
 func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) error {
 	l := lock{vdi: ref, vdiOp: xenapi.VDIOperationForget}
 	return s.acquire(ctx, t, l, func(tx *db.Tx) error {
@@ -277,13 +276,13 @@ func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		if err != nil {
 			return err
 		}
-		if len(attachments(tx, rec.UUID)) > 0 {
+		if inUse(tx, rec.UUID) {
 			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
 		}
-		if _, owned := task.Owner(tx, kindVDI, rec.UUID); owned {
-			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
+		if err := db.Change(tx, rec.SR, func(sr *xenapi.SR) error { sr.Forgotten = append(sr.Forgotten, rec.UUID); return nil }); err != nil {
+			return err
 		}
-		return db.Delete(tx, ref)
+		return errOr(account(tx, rec.SR, -rec.VirtualSize, unmeasured), db.Delete(tx, ref))
 	})
 }
 
@@ -324,7 +323,7 @@ func (s *Service) introduce(ctx context.Context, sr SR, ref xenapi.Ref[xenapi.VD
 				return xenapi.ErrLocationNotUnique(rec.SR, rec.Location)
 			}
 		}
-		return db.Insert(tx, ref, rec)
+		return errOr(account(tx, rec.SR, rec.VirtualSize, unmeasured), db.Insert(tx, ref, rec))
 	})
 }
 
@@ -364,12 +363,10 @@ func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	defer cancel()
 	// A crash after this leaves an image that is larger than its row says; a scan puts the row right.
 	img, resized := sr.Resize(dctx, rec.Location, size)
+	space := measured(dctx, sr)
 	err = s.update(ctx, func(tx *db.Tx) error {
 		if resized == nil {
-			if err := db.Change(tx, ref, func(vdi *xenapi.VDI) error {
-				vdi.VirtualSize, vdi.PhysicalUtilisation, vdi.Digest = img.Size, img.Used, ""
-				return nil
-			}); err != nil {
+			if err := resizeRow(tx, ref, img, space); err != nil {
 				return err
 			}
 		}
@@ -379,6 +376,16 @@ func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 		return located(resized, rec.SR, ref)
 	}
 	return err
+}
+
+func resizeRow(tx *db.Tx, ref xenapi.Ref[xenapi.VDI], img Image, space Space) error {
+	rec, err := db.Get(tx, ref)
+	if err != nil {
+		return err
+	}
+	grown := img.Size - rec.VirtualSize
+	rec.VirtualSize, rec.PhysicalUtilisation, rec.Digest = img.Size, img.Used, ""
+	return errOr(db.Put(tx, ref, rec), account(tx, rec.SR, grown, space))
 }
 
 // DescribeVDI changes what a VDI is called or remembered as: fn edits the row, and the SR remembers it.
@@ -433,15 +440,25 @@ func (s *Service) HasImage(ctx context.Context, vdi xenapi.Ref[xenapi.VDI]) bool
 	return true
 }
 
-// undoVDI removes an image that a dead task left, with its row if it had got one.
+// undoVDI removes an image that an ended task left, with its row if it had got one. Errors: VDI_IN_USE.
 func (s *Service) undoVDI(ctx context.Context, b task.Belonging) error {
+	var ref xenapi.Ref[xenapi.VDI]
+	var users []task.Belonging
+	_ = s.view(func(tx *db.Tx) error {
+		ref, _ = db.ByUUID[xenapi.VDI](tx, b.Object)
+		users = attachments(tx, b.Object)
+		return nil
+	})
+	if len(users) > 0 {
+		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
+	}
 	ctx, cancel := cleanup(ctx)
 	defer cancel()
 	if err := s.removeImage(ctx, xenapi.Ref[xenapi.SR](b.Detail["SR"]), b.Object); err != nil {
 		return err
 	}
 	s.log.Info("removed a VDI that an unfinished task left", "vdi", b.Object)
-	return s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, b.Object) })
+	return s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, b.Object, unmeasured) })
 }
 
 // removeImage destroys the image with a UUID, wherever its SR has it.

@@ -39,7 +39,7 @@ func (h host) destroy(t testing.TB, ref xenapi.Ref[xenapi.VDI]) error {
 func (h host) copy(t testing.TB, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], into xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
 	t.Helper()
 	return h.made(t, func(ctx context.Context, tk *task.Task) (xenapi.Ref[xenapi.VDI], error) {
-		return h.CopyVDI(ctx, tk, ref, sr, into)
+		return h.CopyVDI(ctx, tk, ref, sr, "", into)
 	})
 }
 
@@ -72,9 +72,17 @@ func TestCreateVDI(t *testing.T) {
 		_, err = p.create(t, rec)
 		wantCode(t, "no size", err, xenapi.CodeInvalidValue)
 	}
-	rec.VirtualSize, rec.SR = mib, "OpaqueRef:x"
+	rec.VirtualSize = mib
+	for _, rec.SR = range []xenapi.Ref[xenapi.SR]{"OpaqueRef:x", ""} {
+		_, err = p.create(t, rec)
+		wantError(t, "no SR", err, xenapi.ErrHandleInvalid("SR", rec.SR.String()))
+	}
+	rec.SR = p.newSR(t, true)
+	if err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return p.UnplugPBD(ctx, tk, p.pbdOf(rec.SR)) }); err != nil {
+		t.Fatal(err)
+	}
 	_, err = p.create(t, rec)
-	wantCode(t, "an SR that is not plugged here", err, xenapi.CodeSRHasNoPBDs)
+	wantError(t, "an SR that is not plugged here", err, xenapi.ErrSRHasNoPBDs(rec.SR))
 	rec.SR, rec.VirtualSize = p.sr, 7*mib
 	_, err = p.create(t, rec)
 	wantError(t, "full", err, xenapi.ErrSRFull(7*mib, 6*mib))
@@ -111,7 +119,7 @@ func TestWhatAnSRCannotDo(t *testing.T) {
 			return h.SnapshotVDI(ctx, tk, ref)
 		},
 		"copy": func(ctx context.Context, tk *task.Task) (xenapi.Ref[xenapi.VDI], error) {
-			return h.CopyVDI(ctx, tk, ref, p.sr, "")
+			return h.CopyVDI(ctx, tk, ref, p.sr, "", "")
 		},
 		"destroy": func(ctx context.Context, tk *task.Task) (xenapi.Ref[xenapi.VDI], error) {
 			return "", h.DestroyVDI(ctx, tk, ref)
@@ -225,9 +233,25 @@ func TestForgetAndIntroduce(t *testing.T) {
 	if len(all[xenapi.VDI](p.host)) != 0 || len(p.images(t, p.sr)) != 1 || err != nil {
 		t.Errorf("forgotten: %v", err)
 	}
+	faults, err := p.Audit(t.Context(), false)
+	if err != nil || len(faults) != 1 || faults[0].Invariant != "" || faults[0].Fix != nil || !strings.Contains(faults[0].Problem, "VDI.forget") {
+		t.Errorf("the audit says of what was forgotten %+v, %v", faults, err)
+	}
+	p.update(t, func(tx *db.Tx) error {
+		return db.Change(tx, p.sr, func(sr *xenapi.SR) error { sr.Forgotten = nil; return nil })
+	})
+	if faults, err := p.Audit(t.Context(), false); err != nil || len(faults) != 1 || faults[0].Invariant != "I4" {
+		t.Errorf("the audit says of what nobody forgot %+v, %v", faults, err)
+	}
 	again, err := introduce(location)
 	if err != nil || get(p.host, again).VirtualSize != 2*mib || p.read(t, again) != "original" {
 		t.Errorf("introduced: %+v, %v", get(p.host, again), err)
+	}
+	err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		return errors.Join(p.ForgetVDI(ctx, tk, again), p.ScanSR(ctx, tk, p.sr))
+	})
+	if vdis := all[xenapi.VDI](p.host); len(vdis) != 1 || len(get(p.host, p.sr).Forgotten) != 0 || err != nil {
+		t.Errorf("a scan finds %v and leaves %v, %v", vdis, get(p.host, p.sr).Forgotten, err)
 	}
 	_, err = introduce("../x")
 	wantCode(t, "a location that is not there", err, xenapi.CodeVDIMissing)
@@ -314,7 +338,7 @@ func TestCopy(t *testing.T) {
 		t.Errorf("a copy on the same SR: %+v, %v", get(p.host, same), err)
 	}
 	_, err = p.copy(t, src, "OpaqueRef:x", "")
-	wantCode(t, "to an SR that is not here", err, xenapi.CodeSRHasNoPBDs)
+	wantError(t, "to an SR that is not there", err, xenapi.ErrHandleInvalid("SR", "OpaqueRef:x"))
 	_, err = p.copy(t, "OpaqueRef:x", second, "")
 	wantCode(t, "of nothing", err, xenapi.CodeHandleInvalid)
 	p.consistent(t, p.host, "afterwards")
@@ -365,6 +389,38 @@ func TestCopyInto(t *testing.T) {
 	if len(all[xenapi.VDI](p.host)) != 4 {
 		t.Error("a failed copy into a VDI has destroyed it")
 	}
+	p.consistent(t, p.host, "afterwards")
+}
+
+// TestCopyWithABase: the copy is the source, whatever the base and the destination hold.
+func TestCopyWithABase(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	base, src, dst := p.newVDI(t, p.sr), p.newVDI(t, p.sr), p.newVDI(t, p.sr)
+	copyOver := func(ctx context.Context, tk *task.Task, base xenapi.Ref[xenapi.VDI]) error {
+		made, err := p.CopyVDI(ctx, tk, src, p.sr, base, "")
+		_, ierr := p.CopyVDI(ctx, tk, src, "", base, dst)
+		if err := errors.Join(err, ierr); err != nil {
+			return err
+		}
+		for _, ref := range []xenapi.Ref[xenapi.VDI]{made, dst} {
+			if got := p.read(t, ref); got != "modified" {
+				t.Errorf("a copy holds %q", got)
+			}
+		}
+		return nil
+	}
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		if err := errors.Join(p.write(ctx, tk, src, "modified"), p.write(ctx, tk, dst, "something else")); err != nil {
+			return err
+		}
+		wantError(t, "a base that is not there", copyOver(ctx, tk, "OpaqueRef:x"), xenapi.ErrHandleInvalid("VDI", "OpaqueRef:x"))
+		if got := p.read(t, dst); got != "somethin" || len(all[xenapi.VDI](p.host)) != 3 {
+			t.Errorf("a copy that was refused wrote %q", got)
+		}
+		return copyOver(ctx, tk, base)
+	})
+	wantCode(t, "copy", err, "")
 	p.consistent(t, p.host, "afterwards")
 }
 
@@ -571,6 +627,47 @@ func TestTransfer(t *testing.T) {
 	wantCode(t, "export", err, "")
 	if err := send(strings.Repeat("x", int(2*mib)+1)); err == nil {
 		t.Error("a stream that is longer than the VDI was taken")
+	}
+	p.consistent(t, p.host, "afterwards")
+}
+
+// TestWhatAnSRHolds is known when a call returns, not only after the next refresh.
+func TestWhatAnSRHolds(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Clone: true})
+	var first, second xenapi.Ref[xenapi.VDI]
+	var rec xenapi.VDI
+	type call = func(ctx context.Context, tk *task.Task) error
+	for _, c := range []struct {
+		what           string
+		call           call
+		promised, used int64 // MiB
+	}{
+		{"create", func(ctx context.Context, tk *task.Task) (err error) {
+			first, err = p.CreateVDI(ctx, tk, vdiOf(p.sr))
+			return err
+		}, 2, 2},
+		{"resize", func(ctx context.Context, tk *task.Task) error { return p.ResizeVDI(ctx, tk, first, 3*mib) }, 3, 3},
+		{"clone", func(ctx context.Context, tk *task.Task) (err error) {
+			second, err = p.CloneVDI(ctx, tk, first)
+			return err
+		}, 6, 6},
+		{"snapshot", func(ctx context.Context, tk *task.Task) error { _, err := p.SnapshotVDI(ctx, tk, first); return err }, 9, 9},
+		{"copy", func(ctx context.Context, tk *task.Task) error {
+			_, err := p.CopyVDI(ctx, tk, first, p.sr, "", "")
+			return err
+		}, 12, 12},
+		{"destroy", func(ctx context.Context, tk *task.Task) error { return p.DestroyVDI(ctx, tk, first) }, 9, 9},
+		{"forget", func(ctx context.Context, tk *task.Task) error {
+			rec = get(p.host, second)
+			return p.ForgetVDI(ctx, tk, second)
+		}, 6, 9},
+		{"introduce", func(ctx context.Context, tk *task.Task) error { _, err := p.IntroduceVDI(ctx, tk, rec); return err }, 9, 9},
+	} {
+		wantCode(t, c.what, p.do(t.Context(), c.call), "")
+		if sr := get(p.host, p.sr); sr.VirtualAllocation != c.promised*mib || sr.PhysicalUtilisation != c.used*mib {
+			t.Errorf("after %s: %d MiB promised, %d MiB used", c.what, sr.VirtualAllocation/mib, sr.PhysicalUtilisation/mib)
+		}
 	}
 	p.consistent(t, p.host, "afterwards")
 }

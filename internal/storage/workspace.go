@@ -29,11 +29,11 @@ type Workspace struct {
 	kept       bool
 }
 
-// NewWorkspace makes a VDI as rec says, with an empty file system, mounted. Errors: SR_FULL, OUT_OF_SPACE, VDI_IO_ERROR.
+// NewWorkspace makes a VDI as rec says, with an empty file system, mounted. Errors: OUT_OF_SPACE naming the SR, VDI_IO_ERROR.
 func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI) (*Workspace, error) {
 	ref, err := s.CreateTemporary(ctx, t, rec)
 	if err != nil {
-		return nil, err
+		return nil, s.nameFull(rec.SR, err)
 	}
 	w := &Workspace{service: s, task: t, vdi: ref}
 	if err := w.mount(ctx, true); err != nil {
@@ -44,34 +44,27 @@ func (s *Service) NewWorkspace(ctx context.Context, t *task.Task, rec xenapi.VDI
 	return w, nil
 }
 
-// OpenCopy makes the task's private copy of a VDI: a clone where its SR can clone, else a copy on the same
-// SR; where this host does not see that, one on the SR that elsewhere gives for a VDI of need bytes, pulled from the hosts
-// that have it (M6). The copy is mounted only if its content has the digest (I1). Errors: INVALID_PATCH when it has
-// not, SR_FULL, VDI_IN_USE, SR_HAS_NO_PBDS when no host sees the SR.
+// OpenCopy makes the task's private copy of a VDI (M6): a clone where its SR can clone, else a copy, there too if this host
+// sees it and it has room, else on the SR that elsewhere gives for a VDI of need bytes. What this host does not see
+// is pulled from the hosts that have it. The copy is mounted only if its content has the digest (I1). Errors: INVALID_PATCH
+// when it has not, OUT_OF_SPACE naming the SR, those of elsewhere, VDI_IN_USE, SR_HAS_NO_PBDS when no host sees the SR.
 func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
 	elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (*Workspace, error) {
 
-	rec, sr, err := s.vdiOnSR(vdi)
-	remote := s.canPull(err) && elsewhere != nil
-	if err != nil && !remote {
+	rec, err := s.lookup(vdi)
+	if err != nil {
 		return nil, err
 	}
 	edit := func(rec *xenapi.VDI) {
 		rec.NameLabel, rec.NameDescription = label, "Private copy of a host; it goes when the task has ended"
 	}
 	w := &Workspace{service: s, task: t}
-	find := w.digestAsCopied
-	switch {
-	case remote:
-		var sr xenapi.Ref[xenapi.SR]
-		if sr, err = elsewhere(rec.VirtualSize); err == nil {
-			w.vdi, err = s.CopyTemporary(ctx, t, vdi, sr, edit)
-		}
-	case sr.Capabilities().Clone:
-		find = w.digestAsRead
-		w.vdi, err = s.CloneTemporary(ctx, t, vdi, edit)
-	default:
-		w.vdi, err = s.CopyTemporary(ctx, t, vdi, rec.SR, edit)
+	find := w.digestAsRead
+	w.vdi, err = s.CloneTemporary(ctx, t, vdi, edit)
+	switch xenapi.CodeOf(err) {
+	case xenapi.CodeSROperationNotSupported, xenapi.CodeSRFull, xenapi.CodeSRHasNoPBDs:
+		find = w.digestAsCopied
+		w.vdi, err = s.copyWithRoom(ctx, t, vdi, rec, edit, elsewhere)
 	}
 	if err != nil {
 		return nil, err
@@ -82,6 +75,51 @@ func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xen
 		return nil, err
 	}
 	return w, nil
+}
+
+// copyWithRoom copies a VDI as the task's to an SR that has room for it.
+func (s *Service) copyWithRoom(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], rec xenapi.VDI, edit func(*xenapi.VDI),
+	elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (xenapi.Ref[xenapi.VDI], error) {
+
+	sr, err := s.withRoom(ctx, rec, elsewhere)
+	if err != nil {
+		return "", err
+	}
+	copied, err := s.CopyTemporary(ctx, t, vdi, sr, edit)
+	return copied, s.nameFull(sr, err)
+}
+
+// withRoom chooses the VDI's own SR if all of the VDI finds room there, else what elsewhere gives. Where that is none, the
+// own SR will do as long as it takes what the VDI holds.
+func (s *Service) withRoom(ctx context.Context, rec xenapi.VDI, elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (xenapi.Ref[xenapi.SR], error) {
+	free, unknown := s.Free(ctx, rec.SR)
+	switch {
+	case unknown != nil && !s.canPull(unknown):
+		return "", unknown
+	case unknown == nil && free >= rec.VirtualSize, elsewhere == nil:
+		return rec.SR, nil
+	}
+	sr, err := elsewhere(rec.VirtualSize)
+	if err != nil && unknown == nil && free >= rec.PhysicalUtilisation {
+		return rec.SR, nil
+	}
+	return sr, err
+}
+
+// nameFull says which SR is full (M10): SR_FULL has no parameter for that. Other errors stay as they are.
+func (s *Service) nameFull(sr xenapi.Ref[xenapi.SR], err error) error {
+	full, ok := errors.AsType[*xenapi.Error](err)
+	if !ok || full.Code != xenapi.CodeSRFull {
+		return err
+	}
+	return xenapi.ErrOutOfSpace(fmt.Sprintf("%s: %s bytes needed, %s bytes free", s.nameOf(sr), full.Params[0], full.Params[1])).Because(err)
+}
+
+// nameOf names an SR for a person.
+func (s *Service) nameOf(ref xenapi.Ref[xenapi.SR]) string {
+	var sr xenapi.SR
+	_ = s.view(func(tx *db.Tx) error { sr, _ = db.Lookup(tx, ref); return nil })
+	return fmt.Sprintf("SR %s (%s)", sr.UUID, sr.NameLabel)
 }
 
 // open checks the content before the kernel's file system code sees it.
@@ -210,32 +248,16 @@ const fullBelow = 16 << 20
 // system, and mke2fs, of a full SR as of a broken disk. Other errors stay as they are. Errors: OUT_OF_SPACE naming the SR,
 // what was needed and what there was; VDI_IO_ERROR.
 func (w *Workspace) Explain(ctx context.Context, err error) error {
+	rec, _ := w.service.lookup(w.vdi)
 	full, broken := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT), errors.Is(err, syscall.EIO)
 	if xenapi.CodeOf(err) != "" || !full && !broken {
-		return err
+		return w.service.nameFull(rec.SR, err)
 	}
-	sr, free := w.room(context.WithoutCancel(ctx))
-	if full || free >= 0 && free < fullBelow {
-		return xenapi.ErrOutOfSpace(fmt.Sprintf("%s: %d bytes needed at most, %d bytes free", sr, w.size, free)).Because(err)
+	free, unknown := w.service.Free(context.WithoutCancel(ctx), rec.SR)
+	if full || unknown == nil && free < fullBelow {
+		return xenapi.ErrOutOfSpace(fmt.Sprintf("%s: %d bytes needed at most, %d bytes free", w.service.nameOf(rec.SR), w.size, free)).Because(err)
 	}
 	return xenapi.ErrVDIIOError(err.Error()).Because(err)
-}
-
-// room names the VDI's SR for a person, and says how many bytes it has free; -1 when that is not known.
-func (w *Workspace) room(ctx context.Context) (sr string, free int64) {
-	var rec xenapi.SR
-	var ref xenapi.Ref[xenapi.SR]
-	_ = w.service.view(func(tx *db.Tx) error {
-		vdi, _ := db.Lookup(tx, w.vdi)
-		ref = vdi.SR
-		rec, _ = db.Lookup(tx, ref)
-		return nil
-	})
-	free, err := w.service.Free(ctx, ref)
-	if err != nil {
-		free = -1
-	}
-	return fmt.Sprintf("SR %s (%s)", rec.UUID, rec.NameLabel), free
 }
 
 // Seal ends the writing: what was deleted becomes holes, everything is on stable storage, nothing is
@@ -284,7 +306,7 @@ func (w *Workspace) Keep(ctx context.Context, edit func(*xenapi.VDI), commit fun
 }
 
 // Discard unmounts and destroys the VDI. It does nothing after Keep and may be called twice. What it
-// cannot remove stays recorded as the task's and goes at the next start.
+// cannot remove stays recorded as the task's, and goes by [Service.Undo] after the task has ended.
 func (w *Workspace) Discard(ctx context.Context) {
 	if w.kept {
 		return
@@ -295,7 +317,8 @@ func (w *Workspace) Discard(ctx context.Context) {
 	_ = w.pause() // nobody wants to know what was not written
 	if w.volume != nil {
 		if err := w.volume.Discard(ctx); err != nil {
-			w.service.log.Error("temporary VDI still mounted; it stays until the next start", "vdi", w.vdi, "error", err)
+			w.service.log.Warn("temporary VDI still in use; it goes when that ends", "vdi", w.vdi, "error", err)
+			w.service.noteBusy(w)
 			return
 		}
 	}
@@ -303,4 +326,37 @@ func (w *Workspace) Discard(ctx context.Context) {
 		w.attachment.Detach(ctx)
 	}
 	w.service.Discard(ctx, w.task, w.vdi)
+}
+
+func (s *Service) noteBusy(w *Workspace) {
+	rec, _ := s.lookup(w.vdi)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.busy[rec.UUID] = w
+}
+
+func (s *Service) busyWorkspace(uuid string) *Workspace {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.busy[uuid]
+}
+
+// unmountBusy goes on with the Discard of the workspace that an attachment is of, if that is one that was in use.
+func (s *Service) unmountBusy(ctx context.Context, b task.Belonging) error {
+	uuid := uuidOfVDI(b)
+	w := s.busyWorkspace(uuid)
+	if w == nil {
+		return nil
+	}
+	if w.volume.InUse() {
+		return xenapi.ErrVDIInUse(w.vdi, string(xenapi.VDIOperationDestroy))
+	}
+	if err := w.volume.Discard(ctx); err != nil {
+		return err
+	}
+	w.attachment.Detach(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.busy, uuid)
+	return nil
 }

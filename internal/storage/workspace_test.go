@@ -9,10 +9,13 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
+	"poolpatch/internal/check"
 	"poolpatch/internal/db"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -221,9 +224,81 @@ func TestWorkspaceFails(t *testing.T) {
 		_, err := p.OpenCopy(ctx, tk, ref, digest, "copy", nil)
 		return err
 	})
-	wantError(t, "no space for a copy", err, xenapi.ErrSRFull(16*mib, 4*mib))
+	wantError(t, "no space for a copy", err, full(p, p.sr, 16*mib, 4*mib))
 	p.driver.CheckEmpty(get(p.host, ref).UUID)
 	p.consistent(t, p.host, "full")
+}
+
+// full is what is said of an SR without room (M10).
+func full(p pool, sr xenapi.Ref[xenapi.SR], needed, free int64) *xenapi.Error {
+	rec := get(p.host, sr)
+	return xenapi.ErrOutOfSpace(fmt.Sprintf("SR %s (%s): %d bytes needed, %d bytes free", rec.UUID, rec.NameLabel, needed, free))
+}
+
+// M6, M10: a private copy for which its VDI's SR has no room goes onto another one that has, and each SR that is full
+// is named.
+func TestCopyOfAFullSR(t *testing.T) {
+	t.Parallel()
+	for name, clone := range map[string]bool{"clone": true, "copy": false} {
+		p := newPool(t, memsr.Options{Size: 20 * mib, Clone: clone})
+		other := p.newSR(t, true)
+		ref, digest := p.upload(t, "a patch")
+		none := xenapi.ErrHostHasNoPatchSR(here, "none")
+		for _, c := range []struct {
+			what string
+			sr   xenapi.Ref[xenapi.SR] // that elsewhere gives
+			err  error                 // of elsewhere
+			want *xenapi.Error
+		}{
+			{"room elsewhere", other, nil, nil},
+			{"room nowhere", "", none, none},
+			{"room that was gone when it was used", p.sr, nil, full(p, p.sr, 16*mib, 4*mib)},
+		} {
+			what := name + ", " + c.what
+			err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+				w, err := p.OpenCopy(ctx, tk, ref, digest, "copy", func(need int64) (xenapi.Ref[xenapi.SR], error) {
+					if need != 16*mib {
+						t.Errorf("%s: asked for %d bytes", what, need)
+					}
+					return c.sr, c.err
+				})
+				if err != nil {
+					return err
+				}
+				defer w.Discard(ctx)
+				if sr := get(p.host, w.VDI()).SR; sr != c.sr {
+					t.Errorf("%s: the copy is on SR %s", what, sr)
+				}
+				return nil
+			})
+			if c.want == nil {
+				wantCode(t, what, err, "")
+			} else {
+				wantError(t, what, err, c.want)
+			}
+			p.driver.CheckEmpty(get(p.host, ref).UUID)
+			p.consistent(t, p.host, what)
+		}
+	}
+}
+
+// M6: where no SR has room for all of a VDI, one that takes as it is written is good for what the VDI holds.
+func TestCopyOnAThinSR(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Size: 36 * mib})
+	ref, digest := p.upload(t, "a patch")
+	hog := vdiOf(p.sr)
+	hog.VirtualSize = 10 * mib // 10 MiB are left
+	if _, err := p.create(t, hog); err != nil {
+		t.Fatal(err)
+	}
+	p.change(t, ref, func(vdi *xenapi.VDI) { vdi.PhysicalUtilisation = 8 * mib })
+	none := func(int64) (xenapi.Ref[xenapi.SR], error) { return "", xenapi.ErrHostHasNoPatchSR(here, "none") }
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		_, err := p.OpenCopy(ctx, tk, ref, digest, "copy", none)
+		return err
+	})
+	wantError(t, "a copy is tried", err, full(p, p.sr, 16*mib, 10*mib)) // this SR takes the whole size at once
 }
 
 // M10: whoever writes into a workspace hears that its SR is full, in whatever words the kernel says so.
@@ -239,6 +314,7 @@ func TestExplain(t *testing.T) {
 		{20 * mib, fmt.Errorf("write: %w", syscall.ENOSPC), xenapi.CodeOutOfSpace},
 		{64 * mib, syscall.EDQUOT, xenapi.CodeOutOfSpace},
 		{64 * mib, syscall.EIO, xenapi.CodeVDIIOError},
+		{20 * mib, xenapi.ErrSRFull(16*mib, 4*mib), xenapi.CodeOutOfSpace},
 		{20 * mib, other, ""},
 		{20 * mib, domain, ""},
 		{20 * mib, nil, ""},
@@ -266,4 +342,43 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%v does not name the SR %s", got, sr)
 		}
 	}
+}
+
+// TestProcessThatStays: what a process of a patch still uses when its task discards it goes once that has ended, and is no
+// fault until then.
+func TestProcessThatStays(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Clone: true})
+	ref, digest := p.upload(t, "a patch")
+	var held *os.File
+	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		w, err := p.OpenCopy(ctx, tk, ref, digest, "copy", nil)
+		if err != nil {
+			return err
+		}
+		defer w.Discard(ctx)
+		held, err = os.Open(w.Dir())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	collect := func() { p.tasks.UndoEnded(t.Context(), p.Undo()) }
+	collect()
+	if images := p.images(t, p.sr); len(images) != 2 || len(p.belongings()) != 2 {
+		t.Errorf("in use: images %v, owned %v", images, p.belongings())
+	}
+	faults, err := p.Audit(t.Context(), false)
+	if broken := slices.ContainsFunc(faults, func(f check.Fault) bool { return f.Invariant != "" || f.Fix != nil }); broken || len(faults) != 2 || err != nil {
+		t.Errorf("in use: the audit finds %v, %v", faults, err)
+	}
+	wantCode(t, "detach under it", p.do(t.Context(), func(ctx context.Context, tk *task.Task) error { return p.UnplugPBD(ctx, tk, p.pbd) }), xenapi.CodeVDIInUse)
+	if err := held.Close(); err != nil {
+		t.Error(err)
+	}
+	for deadline := time.Now().Add(time.Minute); len(p.belongings()) > 0 && time.Now().Before(deadline); {
+		collect() // the kernel lets go in its own time
+	}
+	p.driver.CheckEmpty(get(p.host, ref).UUID)
+	p.consistent(t, p.host, "afterwards")
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -14,7 +15,7 @@ import (
 // Belonging is something temporary that a task owns. Its row is written before the thing is made.
 type Belonging struct {
 	Task xenapi.Ref[xenapi.Task] `json:"task" xenapi:"internal"`
-	// Host is where the thing is, and whose next start removes it.
+	// Host is where the thing is, and who removes it when the task cannot any more.
 	Host xenapi.Ref[xenapi.Host] `json:"host" xenapi:"internal"`
 	// Kind says which package knows how to remove it.
 	Kind string `json:"kind" xenapi:"internal"`
@@ -74,17 +75,18 @@ type Undo func(ctx context.Context, b Belonging) error
 
 // Recover removes what the tasks of this host's last daemon left, the youngest kind first as the undo
 // list orders them, and ends those tasks as cancelled. It runs before any new task. An undo that fails
-// is logged and its record kept for the next start: one stuck thing must not keep the host down.
+// is logged and its record kept for UndoEnded: one stuck thing must not keep the host down.
 func (s *Service) Recover(ctx context.Context, undo []KindUndo) error {
-	s.undo(ctx, undo, func(*db.Tx, Belonging) bool { return true })
+	s.undo(ctx, undo, slog.LevelError, func(*db.Tx, Belonging) bool { return true })
 	return s.endDeadTasks(ctx)
 }
 
-func (s *Service) undo(ctx context.Context, undo []KindUndo, dead func(*db.Tx, Belonging) bool) {
+// undo logs at a level what it cannot remove.
+func (s *Service) undo(ctx context.Context, undo []KindUndo, level slog.Level, dead func(*db.Tx, Belonging) bool) {
 	for _, kind := range undo {
 		for _, b := range s.left(kind.Kind, dead) {
 			if err := kind.Undo(ctx, b); err != nil {
-				s.log.Error("left-over not removed; the next start tries again", "kind", b.Kind, "object", b.Object, "error", err)
+				s.log.Log(ctx, level, "left-over not removed; it is tried again", "kind", b.Kind, "object", b.Object, "error", err)
 			}
 		}
 	}

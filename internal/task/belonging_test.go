@@ -157,3 +157,38 @@ func TestRecover(t *testing.T) {
 		}
 	})
 }
+
+// TestUndoEnded removes what ended tasks have, and nothing of a task whose work goes on, whatever its row says.
+func TestUndoEnded(t *testing.T) {
+	t.Parallel()
+	n := join(t, memkv.New(), here)
+	own := func(object string) task.Func {
+		return func(_ context.Context, tk *task.Task) (any, error) {
+			n.update(t, func(tx *db.Tx) error { return tk.Own(tx, "vdi", object, nil) })
+			return nil, nil
+		}
+	}
+	undo := []task.KindUndo{{Kind: "vdi", Undo: n.disown}}
+	_, err := n.Do(t.Context(), task.Spec{}, own("gone"))
+	_, kerr := n.Keep(t.Context(), task.Spec{}, own("ended"))
+	if err := errors.Join(err, kerr); err != nil {
+		t.Fatal(err)
+	}
+	_, err = n.Do(t.Context(), task.Spec{}, func(ctx context.Context, tk *task.Task) (any, error) {
+		_, err := own("pending")(ctx, tk)
+		n.UndoEnded(ctx, undo)
+		if left := n.belongings("vdi"); !slices.Equal(left, []string{"pending"}) {
+			t.Errorf("while a task runs %v are left", left)
+		}
+		n.update(t, func(tx *db.Tx) error { return tk.Succeed(tx, nil) })
+		n.UndoEnded(ctx, undo)
+		if left := n.belongings("vdi"); !slices.Equal(left, []string{"pending"}) {
+			t.Errorf("of a task that has ended and works on %v are left", left)
+		}
+		return nil, err
+	})
+	n.UndoEnded(t.Context(), undo)
+	if left := n.belongings("vdi"); err != nil || len(left) != 0 {
+		t.Errorf("in the end %v are left, %v", left, err)
+	}
+}

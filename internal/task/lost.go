@@ -2,6 +2,7 @@ package task
 
 import (
 	"context"
+	"log/slog"
 
 	"poolpatch/internal/db"
 	"poolpatch/xenapi"
@@ -53,8 +54,8 @@ func lost(tx *db.Tx, host xenapi.Ref[xenapi.Host], alive func(xenapi.Ref[xenapi.
 	return known && !alive(host)
 }
 
-// Bequeath makes what a host's tasks own on an SR the heir's of that SR, whose next start removes it, if UndoEnded does not
-// before. Where the heir is null, and of what is on no SR, the record is forgotten: the thing is gone with the host.
+// Bequeath makes what a host's tasks own on an SR the heir's of that SR, whose UndoEnded removes it. Where the
+// heir is null, and of what is on no SR, the record is forgotten: the thing is gone with the host.
 func Bequeath(tx *db.Tx, from xenapi.Ref[xenapi.Host], heir func(xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.Host]) error {
 	for ref, b := range db.All[Belonging](tx) {
 		if b.Host != from {
@@ -78,10 +79,12 @@ func Bequeath(tx *db.Tx, from xenapi.Ref[xenapi.Host], heir func(xenapi.Ref[xena
 	return nil
 }
 
-// UndoEnded removes what this host has of tasks that have ended, as Recover does at the start for all of them.
+// UndoEnded removes what this host has of tasks that have ended, as Recover does at the start for all of them. What cannot
+// go yet stays for the next call. A task that ends while its work still runs here, as one does whose host was taken for dead,
+// keeps what it has: the work may use it.
 func (s *Service) UndoEnded(ctx context.Context, undo []KindUndo) {
-	s.undo(ctx, undo, func(tx *db.Tx, b Belonging) bool {
+	s.undo(ctx, undo, slog.LevelDebug, func(tx *db.Tx, b Belonging) bool {
 		rec, ok := db.Lookup(tx, b.Task)
-		return !ok || rec.Status != xenapi.TaskStatusPending
+		return !s.runs(b.Task) && (!ok || rec.Status != xenapi.TaskStatusPending)
 	})
 }

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +21,8 @@ const isolatedVariable = "POOLPATCH_MOUNT_NAMESPACE"
 // a Go program into it. The second time it finds itself isolated and returns nil. So it is called first in main, and
 // in TestMain of packages whose tests mount, before anything is opened or started.
 //
-// Mounts that are made outside later are still seen inside; mounts made inside are never seen outside and end with the
-// process, however it ends. It needs root.
+// Mounts made inside are never seen outside and end with the process, however it ends. Those that are made outside later
+// are seen inside where the root mount was a shared one, as systemd makes it; see [SeesLaterMounts]. It needs root.
 func Isolate() error {
 	here, err := namespace()
 	if err != nil {
@@ -40,6 +42,32 @@ func Isolate() error {
 		return fmt.Errorf("isolate mounts: %w", err)
 	}
 	return again(here)
+}
+
+// SeesLaterMounts reports whether this process, once it is isolated, gets to see file systems that are mounted outside. It
+// does not where the root mount was private: to change that is not for one process of the machine to do.
+func SeesLaterMounts() (bool, error) {
+	mounts, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return false, fmt.Errorf("mounts of this process: %w", err)
+	}
+	return follows(string(mounts)), nil
+}
+
+// follows looks, in the text of proc(5)'s mountinfo, whether the last mount of / is a slave of one outside, or its peer.
+func follows(mountinfo string) (yes bool) {
+	for line := range strings.Lines(mountinfo) {
+		fields := strings.Fields(line)
+		if len(fields) < 7 || fields[4] != "/" {
+			continue
+		}
+		tags := fields[6:]
+		tags = tags[:max(0, slices.Index(tags, "-"))]
+		yes = slices.ContainsFunc(tags, func(tag string) bool {
+			return strings.HasPrefix(tag, "master:") || strings.HasPrefix(tag, "shared:")
+		})
+	}
+	return yes
 }
 
 // parentDeath is the signal that this process asked for when its parent ends, 0 for none. The kernel keeps it with the

@@ -177,12 +177,14 @@ func (l *Loop) Detach(ctx context.Context) error {
 	l.close()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), detachTimeout)
 	defer cancel()
-	err := until(ctx, func() (bool, error) { return identity(l.path) != l.identity, nil })
+	err := until(ctx, func() (bool, error) { return !l.inUse(), nil })
 	if err != nil {
 		return fmt.Errorf("detach %s: still in use: %w", l.path, err)
 	}
 	return nil
 }
+
+func (l *Loop) inUse() bool { return identity(l.path) == l.identity }
 
 func (l *Loop) close() {
 	l.mu.Lock()

@@ -1,6 +1,7 @@
 package volume
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -10,6 +11,9 @@ import (
 // childVariable makes the test binary a process that opens a volume and waits to be killed.
 const childVariable = "VOLUME_TEST_CHILD"
 
+// laterVariable makes it a process that says whether it sees a mount that is made after its start.
+const laterVariable = "VOLUME_TEST_LATER"
+
 func TestMain(m *testing.M) {
 	if err := Isolate(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -17,6 +21,9 @@ func TestMain(m *testing.M) {
 	}
 	if image := os.Getenv(childVariable); image != "" {
 		child(image)
+	}
+	if file := os.Getenv(laterVariable); file != "" {
+		later(file)
 	}
 	os.Exit(m.Run())
 }
@@ -32,4 +39,14 @@ func child(image string) {
 	fmt.Println("mounted")
 	os.Stdin.Read(make([]byte, 1))
 	os.Exit(1)
+}
+
+// later says what it expects before it reads a line, and then whether the file on the mount is there.
+func later(file string) {
+	sees, err := SeesLaterMounts()
+	fmt.Fprintln(os.Stderr, sees, err)
+	bufio.NewReader(os.Stdin).ReadString('\n')
+	_, err = os.Stat(file)
+	fmt.Println(err == nil)
+	os.Exit(0)
 }

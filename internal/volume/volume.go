@@ -176,6 +176,10 @@ func (v *Volume) Discard(ctx context.Context) error {
 	return v.Close(ctx)
 }
 
+// InUse reports whether the kernel still has the image open, after a Close that found it busy. Where the image is a
+// block device that is not known, and Close may be tried.
+func (v *Volume) InUse() bool { return v.loop != nil && v.loop.inUse() }
+
 // Close unmounts, detaches and removes the mount point. What was written is on stable storage when it returns nil. It works
 // also when ctx has ended, and may be called twice: the second call tries again what the first one could not do.
 // Errors: *[BusyError] when processes still use the file system.

@@ -481,8 +481,14 @@ func TestBusyUnmountNamesTheHolder(t *testing.T) {
 	if !ok || !errors.Is(err, unix.EBUSY) || !strings.Contains(busy.Error(), "volume.test") || !strings.Contains(busy.Error(), "/held") {
 		t.Errorf("got %v", err)
 	}
+	if !v.InUse() {
+		t.Error("a file system with an open file is not in use")
+	}
 	holder.Close()
 	closeVolume(t, v) // what was left to do is done now
+	if v.InUse() {
+		t.Error("a closed volume is in use")
+	}
 	wantGone(t, image)
 }
 
@@ -642,6 +648,46 @@ func TestIsolateKeepsTheProcess(t *testing.T) {
 	parent, _ := os.Readlink("/proc/" + "1" + "/ns/mnt")
 	if mine, _ := os.Readlink("/proc/self/ns/mnt"); mine == parent {
 		t.Error("the mount namespace is the one of init")
+	}
+}
+
+// TestLaterMounts: what is mounted outside after the start is seen inside exactly where that is said.
+func TestLaterMounts(t *testing.T) {
+	t.Parallel()
+	const script = `
+cd "$1" && mkdir on && mkfifo go said || exit 1
+"$0" < go 2> said &
+exec 3> go
+read sees err < said
+mount -t tmpfs later on && touch on/there
+echo mounted >&3
+wait
+echo "$sees $err"`
+	for mode, want := range map[string]string{"shared": "true\ntrue <nil>\n", "private": "false\nfalse <nil>\n"} {
+		dir := t.TempDir()
+		cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "--propagation", mode, "sh", "-c", script, os.Args[0], dir)
+		cmd.Env = append(os.Environ(), laterVariable+"="+filepath.Join(dir, "on", "there"))
+		if out, err := cmd.Output(); string(out) != want || err != nil {
+			t.Errorf("%s: %q, %v, want %q", mode, out, err, want)
+		}
+	}
+}
+
+func TestFollows(t *testing.T) {
+	t.Parallel()
+	for mountinfo, want := range map[string]bool{
+		"": false,
+		"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n":                                                   false,
+		"27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n":                                          true,
+		"27 1 254:0 / / rw,relatime master:1 - ext4 /dev/vda rw\n":                                          true,
+		"27 1 254:0 / / rw,relatime unbindable - ext4 /dev/vda rw\n":                                        false,
+		"27 1 254:0 / / rw - ext4 /dev/vda rw\n28 27 0:5 / /dev rw shared:2 - devtmpfs none rw\n":           false,
+		"27 1 254:0 / / rw shared:1 - ext4 /dev/vda rw\n28 27 0:5 / / rw - overlay over rw,lowerdir=/x\n":   false,
+		"27 1 254:0 / / rw shared:3 master:1 - ext4 /dev/vda rw\n28 27 0:5 / /dev rw - devtmpfs none rw\nx": true,
+	} {
+		if got := follows(mountinfo); got != want {
+			t.Errorf("%q: %t", mountinfo, got)
+		}
 	}
 }
 

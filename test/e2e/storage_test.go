@@ -145,7 +145,10 @@ func TestNoRoom(t *testing.T) {
 			t.Fatalf("fill the SR of %d bytes: %v", sr.PhysicalSize, err)
 		}
 		_, err := harness.Try[string](d, "pool_patch.apply", ref, d.Host())
-		harness.WantCode(t, "apply without room for the copy", err, xenapi.CodeSRFull)
+		e := harness.WantCode(t, "apply without room for the copy", err, xenapi.CodeOutOfSpace)
+		if said := strings.Join(e.Params, "\n"); !strings.Contains(said, "The small one") || !strings.Contains(said, "bytes needed") {
+			t.Errorf("the error does not name the SR and what it lacks:\n%s", said)
+		}
 		if _, there := harness.HostPatch(d, ref); there || d.Read(harness.Ran) != "" {
 			t.Error("a patch that found no room has left a trace")
 		}
@@ -172,6 +175,43 @@ func newVDI(label string, sr xenapi.Ref[xenapi.SR], size int64) map[string]any {
 		"name_label": label, "name_description": "", "SR": sr, "virtual_size": size, "type": "user",
 		"sharable": false, "read_only": false, "other_config": map[string]string{},
 	}
+}
+
+// TestProcessThatStays: a process that a patch leaves behind uses the host's private copy. That goes when the process
+// has ended.
+func TestProcessThatStays(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	stay := "echo started > started; " + harness.GateWait("gate")
+	p := harness.Program{Apply: "mkfifo started; setsid sh -c '" + stay + "' > /dev/null 2>&1 & read word < started"}
+	gate := harness.NewGate(t, d, "gate")
+	ref := d.Upload(p.Signed(t))
+	d.Apply(ref)
+	open := gate.Arrived()
+	if copies := len(harness.Records[xenapi.VDI](d)); copies != 2 {
+		t.Errorf("%d VDIs are there while a process uses the copy", copies)
+	}
+	for _, f := range d.Check() {
+		if f.Invariant != "" {
+			t.Errorf("check: %+v", f)
+		}
+	}
+	open()
+	d.Clean()
+}
+
+// TestAutoScan: on an SR that is scanned by itself a change is seen without a call.
+func TestAutoScan(t *testing.T) {
+	t.Parallel()
+	d := start(t)
+	sr, _ := harness.Only[xenapi.SR](d)
+	vdi := harness.Call[xenapi.Ref[xenapi.VDI]](d, "VDI.create", newVDI("forgotten", sr, 1<<20))
+	d.Do("VDI.forget", vdi)
+	d.Do("SR.add_to_other_config", sr, "auto-scan", "true")
+	harness.Eventually(t, "the VDI is found again", func() bool { return len(harness.Records[xenapi.VDI](d)) == 1 })
+	vdi, _ = harness.Only[xenapi.VDI](d)
+	d.Do("VDI.destroy", vdi)
+	d.Clean()
 }
 
 // TestUnplugged asks for a patch whose SR is not there, and gets it when it is there again.

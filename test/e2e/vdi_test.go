@@ -65,6 +65,12 @@ func TestRawVDI(t *testing.T) {
 			t.Errorf("the first export: %v", err)
 		}
 	})
+	d.Do("VDI.forget", vdi)
+	if found := d.Check(); len(found) != 1 || found[0].Invariant != "" {
+		t.Errorf("the check says of a VDI that was forgotten: %+v", found)
+	}
+	d.Do("SR.scan", sr)
+	vdi, _ = harness.Only[xenapi.VDI](d)
 	d.Do("VDI.destroy", vdi)
 	d.Clean()
 }

@@ -26,7 +26,6 @@ const (
 // bed is a pool of several hosts.
 type bed struct {
 	t      testing.TB
-	build  harness.Build
 	net    *network
 	dir    string // of what hosts share: the SR, and the record of what ran
 	build  harness.Build
@@ -60,7 +59,7 @@ func makeBedBy(t testing.TB, n int, storage string, form func(*bed, int)) *bed {
 }
 
 // makeBare makes a pool of n hosts, each of which has an SR of its own and no other.
-func makeBare(t *testing.T, n int, form func(*bed, int)) *bed {
+func makeBare(t testing.TB, n int, form func(*bed, int)) *bed {
 	t.Helper()
 	b := &bed{t: t, dir: harness.Dir(t), net: newNetwork(t)}
 	if err := os.Mkdir(filepath.Join(b.dir, "ran"), 0o700); err != nil {

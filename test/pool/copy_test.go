@@ -14,7 +14,7 @@ import (
 var large = strings.Repeat("some megabytes ", 1<<19)
 
 // points lists the named points of a copy between hosts: on the one that pulls, or on the one that gives.
-func points(t *testing.T, side string) []string {
+func points(t testing.TB, side string) []string {
 	t.Helper()
 	all := slices.DeleteFunc(harness.Points(t, "internal/storage", 8), func(name string) bool { return !strings.HasPrefix(name, side) })
 	if len(all) < 3 {

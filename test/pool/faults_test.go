@@ -330,7 +330,7 @@ var faults = []fault{
 }
 
 // fill takes all that is free on a file system.
-func fill(t *testing.T, disk string) (heal func()) {
+func fill(t testing.TB, disk string) (heal func()) {
 	name := filepath.Join(disk, "filler")
 	var free unix.Statfs_t
 	if err := errors.Join(os.WriteFile(name, nil, 0o600), unix.Statfs(disk, &free)); err != nil {

@@ -49,7 +49,7 @@ func TestKilledRun(t *testing.T) {
 }
 
 // belongings are the links and the namespaces of a test process.
-func belongings(t *testing.T, pid int) (links, names []string) {
+func belongings(t testing.TB, pid int) (links, names []string) {
 	t.Helper()
 	links, names, err := inventory()
 	if err != nil {
@@ -61,7 +61,7 @@ func belongings(t *testing.T, pid int) (links, names []string) {
 
 // working lists the processes that have a temporary directory in their environment, but for gpg's agent, which ends when its
 // own directory is removed.
-func working(t *testing.T, dir string) (pids []string) {
+func working(t testing.TB, dir string) (pids []string) {
 	t.Helper()
 	all, err := filepath.Glob("/proc/[0-9]*/environ")
 	if err != nil {
@@ -78,7 +78,7 @@ func working(t *testing.T, dir string) (pids []string) {
 }
 
 // startVictim starts a test run of its own below a directory, and returns when it has a bed of one host and its etcd.
-func startVictim(t *testing.T, dir string) *exec.Cmd {
+func startVictim(t testing.TB, dir string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {

@@ -80,7 +80,7 @@ func (b *bed) livesOn(h *host, disk string) {
 
 // freeze stops all writing to a file system until thaw, which may be called twice, or until the test process ends: the
 // process that thaws it waits at its standard input.
-func freeze(t *testing.T, disk string) (thaw func()) {
+func freeze(t testing.TB, disk string) (thaw func()) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", `fsfreeze --freeze "$0" && echo frozen; read pass; fsfreeze --unfreeze "$0"`, disk)
 	in, err := cmd.StdinPipe()

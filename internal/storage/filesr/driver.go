@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -52,11 +54,14 @@ func capabilities(clone bool) storage.Capabilities {
 }
 
 // Create makes an SR of a directory, which may be there and hold other files, but not another SR. Errors:
-// VALUE_NOT_SUPPORTED for a location that cannot be one, SR_DEVICE_IN_USE where another SR is,
+// VALUE_NOT_SUPPORTED for a location that cannot be one or a key that the driver does not know, SR_DEVICE_IN_USE where another SR is,
 // SR_BACKEND_FAILURE with a text for an administrator, SR_FULL.
 func (d Driver) Create(ctx context.Context, cfg storage.Config) error {
 	path, uuid, err := d.parse(ctx, cfg)
 	if err != nil {
+		return err
+	}
+	if err := d.known(cfg.DeviceConfig); err != nil {
 		return err
 	}
 	made, err := makeDirectory(path)
@@ -171,6 +176,16 @@ func (Driver) parse(ctx context.Context, cfg storage.Config) (path, uuid string,
 		return "", "", xenapi.ErrValueNotSupported("device_config:"+locationKey, path, reason)
 	}
 	return path, uuid, nil
+}
+
+// known refuses keys that the driver would not read. A PBD of an SR that is there may have some, from other tools.
+func (d Driver) known(deviceConfig map[string]string) error {
+	for _, key := range slices.Sorted(maps.Keys(deviceConfig)) {
+		if _, ok := d.Describe().Configuration[key]; !ok {
+			return xenapi.ErrValueNotSupported("device_config:"+key, deviceConfig[key], "the driver knows no such key; it reads "+locationKey)
+		}
+	}
+	return nil
 }
 
 // unfit says why a path cannot be an SR's, or nothing.

@@ -205,6 +205,27 @@ func TestCreateRefusesTheDirectoryOf(t *testing.T) {
 	})
 }
 
+// TestCreateRefusesUnknownKeys: who mistypes a key must not get another SR than he meant. One that is there is attached.
+func TestCreateRefusesUnknownKeys(t *testing.T) {
+	t.Parallel()
+	cfg := config(xenapi.NewUUID(), filepath.Join(t.TempDir(), "sr"))
+	cfg.DeviceConfig["server"] = "filer"
+	err := Driver{}.Create(t.Context(), cfg)
+	var refused *xenapi.Error
+	if !errors.As(err, &refused) || refused.Code != xenapi.CodeValueNotSupported || !slices.Equal(refused.Params[:2], []string{"device_config:server", "filer"}) {
+		t.Errorf("create: %v", err)
+	}
+	if _, err := os.Stat(cfg.DeviceConfig["location"]); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the directory was made: %v", err)
+	}
+	delete(cfg.DeviceConfig, "server")
+	if err := (Driver{}).Create(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	cfg.DeviceConfig["server"] = "filer"
+	attach(t, Driver{}, cfg)
+}
+
 func TestAttachRefuses(t *testing.T) {
 	t.Parallel()
 	uuid, other := xenapi.NewUUID(), xenapi.NewUUID()
@@ -339,7 +360,7 @@ func TestCrashes(t *testing.T) {
 				t.Fatal(err)
 			}
 			i := slices.IndexFunc(list, func(left storage.Image) bool { return left.UUID == img.UUID })
-			if i < 0 || list[i].Incomplete == tt.complete {
+			if i < 0 || list[i].Incomplete == tt.complete || list[i].Vanished {
 				t.Errorf("after the crash: %+v, want complete %t", list, tt.complete)
 			}
 			for _, left := range list {
@@ -416,6 +437,27 @@ func TestPowerLoss(t *testing.T) {
 	list, err := s.List(t.Context())
 	if err != nil || len(list) != 1 || list[0].UUID != want[1].UUID || list[0].NameLabel != "described" || list[0].Incomplete {
 		t.Errorf("after the power losses: %+v, %v", list, err)
+	}
+}
+
+// TestVanished tells an image whose content somebody has removed from what a crash leaves.
+func TestVanished(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := newSR(t, Driver{}, dir)
+	whole, halved, removed := newImage(t, s), newImage(t, s), newImage(t, s)
+	err := errors.Join(os.Remove(filepath.Join(dir, removed.Location)), os.Remove(filepath.Join(dir, halved.UUID+metadataSuffix)))
+	list, lerr := s.List(t.Context())
+	if err := errors.Join(err, lerr); err != nil || len(list) != 3 {
+		t.Fatalf("%d images, %v", len(list), err)
+	}
+	for _, img := range list {
+		if img.Incomplete != (img.UUID != whole.UUID) || img.Vanished != (img.UUID == removed.UUID) {
+			t.Errorf("incomplete %t, vanished %t: %+v", img.Incomplete, img.Vanished, img)
+		}
+		if err := s.Destroy(t.Context(), img.Location); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -104,6 +104,7 @@ func (s *sr) examine(uuid string) (img storage.Image, there bool, err error) {
 	if measured != nil && !errors.Is(measured, storage.ErrNoImage) {
 		return img, false, measured
 	}
+	img.Vanished = described && measured != nil
 	img.Incomplete = !described || measured != nil
 	return img, described || measured == nil, nil
 }

@@ -89,6 +89,14 @@ func (d *Driver) Break(sr, uuid string) (location string) {
 	return uuid
 }
 
+// Lose makes an image into what is left of one whose content somebody has removed.
+func (d *Driver) Lose(sr, uuid string) {
+	location := d.Break(sr, uuid)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.srs[sr].images[location].Vanished = true
+}
+
 // Describe says what the driver's SM record shows.
 func (d *Driver) Describe() storage.Description {
 	return storage.Description{
