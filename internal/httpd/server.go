@@ -111,6 +111,7 @@ type route struct {
 var routes = []route{
 	{http.MethodPost, "/", (*Server).xmlRPC}, // RPC2, json and every path that nobody else has
 	{http.MethodPost, "/jsonrpc", (*Server).jsonRPC},
+	{http.MethodPost, "/cli", (*Server).cli},
 	{http.MethodPut, "/pool_patch_upload", (*Server).upload},
 	{http.MethodGet, "/pool_patch_download", (*Server).download},
 	{http.MethodPut, "/import_raw_vdi", (*Server).importRaw},
