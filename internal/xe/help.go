@@ -46,10 +46,10 @@ func help(_ context.Context, r *run) error {
 }
 
 func describe(c offered) string {
-	text := fmt.Sprintf("command name            : %s\n        reqd params     : %s\n        optional params : %s\n        description     : %s\n",
+	text := fmt.Sprintf("command name            : %s\n        reqd params     : %s\n        optional params : %s\n        description     : %s",
 		c.name, strings.Join(c.required, ", "), strings.Join(c.optional, ", "), c.help)
 	if c.deprecated != "" {
-		text += "        deprecated      : use " + c.deprecated + "\n"
+		text += "\n        deprecated      : use " + c.deprecated
 	}
 	return text
 }
@@ -88,5 +88,5 @@ func wrap(names []string) string {
 		}
 		line += " " + name
 	}
-	return b.String() + line + "\n"
+	return b.String() + line
 }

@@ -117,24 +117,27 @@ func (t *talk) get(ctx context.Context, name, path string) error {
 	if err := t.allowed(name); err != nil {
 		return err
 	}
+	if name == "" {
+		return t.fetch(ctx, path, t.Stdout)
+	}
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err = errors.Join(t.fetch(ctx, path, file), file.Close()); err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	return nil
+}
+
+func (t *talk) fetch(ctx context.Context, path string, w io.Writer) error {
 	conn, answer, err := t.request(ctx, "GET", path, "")
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
-	if name == "" {
-		return answer.copy(t.Stdout)
-	}
-	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	err = errors.Join(answer.copy(file), file.Close())
-	if err != nil {
-		return errors.Join(err, os.Remove(name))
-	}
-	return nil
+	return answer.copy(w)
 }
 
 // answer is the head of an answer and what follows it.
