@@ -18,28 +18,23 @@ To get help on a specific command: xe help <command>
 To get a full listing of commands: xe help --all
 `
 
-// help explains a command, or lists the common ones, or all.
+// help explains commands, each once, or lists the common ones, or all.
 func help(_ context.Context, r *run) error {
-	var errs []string
-	asked := false
+	explained := map[string]bool{}
 	for _, p := range r.pairs {
-		if p.value != "" || isReserved(p.key) {
+		if p.value != "" || isReserved(p.key) || explained[p.key] {
 			continue
 		}
-		asked = true
 		c, ok := commands()[p.key]
 		if !ok {
-			errs = append(errs, p.key)
-			continue
+			return failure("Responding to help: Unknown command '" + p.key + "'")
 		}
+		explained[p.key] = true
 		if err := r.out.line(describe(c)); err != nil {
 			return err
 		}
 	}
-	switch {
-	case len(errs) > 0:
-		return failure("Responding to help: Unknown command '" + errs[0] + "'")
-	case asked:
+	if len(explained) > 0 {
 		return nil
 	}
 	return r.listCommands(r.has("all"))
