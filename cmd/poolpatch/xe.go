@@ -26,9 +26,9 @@ const xeLong = `xe is XenAPI's command line, over its own protocol: what adminis
 scripts use. "poolpatch xe help" lists the commands, which the daemon has; a poolpatch that is started under
 the name xe, by a link, behaves as this command.
 
-It speaks to the daemon of this host over its unix socket, or with -s over TLS:
+It speaks to the daemon of this host over its unix socket, or with -s to any host over TLS:
 
-  -s HOST       the server; 127.0.0.1 without -p is the unix socket of this host
+  -s HOST       the server; without it, or 127.0.0.1 without a port, this host's unix socket
   -p PORT       its port, by default 443, or 80 with --nossl
   -u USER       by default root
   -pw PASSWORD  other users of this host can see it: -pwf is better
@@ -78,8 +78,12 @@ func (c *cli) xe(ctx context.Context, o xeOptions) error {
 		Stdin: c.stdin, Stdout: c.stdout, Stderr: c.stderr,
 	}
 	code, err := x.Run(ctx, o.words)
-	if err == nil && code != exitOK {
-		err = exitError(code)
+	switch {
+	case ctx.Err() != nil: // what the daemon had accepted goes on, but for transfers
+		c.note("interrupted")
+		return exitError(exitInterrupted)
+	case err == nil && code != exitOK:
+		return exitError(code)
 	}
 	return err
 }
@@ -148,7 +152,7 @@ func (o xeOptions) dialer() (xeDialer, error) {
 		d.socket = pathsBelow(o.root).socket
 		return d, nil
 	}
-	host, port := o.server, o.port
+	host, port := strings.TrimPrefix(o.server, "https://"), o.port
 	if host == "" {
 		host = "127.0.0.1"
 	}
