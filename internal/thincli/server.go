@@ -155,9 +155,13 @@ func (s *Server) Answer() error {
 	}
 }
 
-// Gone returns when the client has hung up, says something that nobody asked for, or waiting was interrupted.
+// Gone returns when the client has hung up, or waiting was interrupted. A beat may come late, after the answer.
 func (s *Server) Gone() {
-	_, _ = s.read(oldSilence)
+	for {
+		if m, err := s.read(oldSilence); err != nil || m.Tag != Wait {
+			return
+		}
+	}
 }
 
 // Interrupt ends every wait for the client, now and from now on.

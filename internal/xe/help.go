@@ -57,9 +57,7 @@ func (r *run) listCommands(all bool) error {
 		}
 	}
 	if r.out.minimal {
-		for _, name := range names {
-			*r.out.kept = append(*r.out.kept, name)
-		}
+		*r.out.kept = append(*r.out.kept, names...)
 		return nil
 	}
 	title := "Common command list\n-------------------\n"

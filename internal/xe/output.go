@@ -26,14 +26,6 @@ func (p printer) line(text string) error {
 	return p.print(text)
 }
 
-// note prints what is for people alone.
-func (p printer) note(text string) error {
-	if p.minimal {
-		return nil
-	}
-	return p.print(text)
-}
-
 // cell is a field of a record that is printed.
 type cell struct{ label, value string }
 

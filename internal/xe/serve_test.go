@@ -215,6 +215,7 @@ func TestTransfers(t *testing.T) {
 			return pending(0)
 		}
 	}
+	// A beat that comes late does no harm.
 	ok, wait, no := thincli.Message{Tag: thincli.OK}, thincli.Message{Tag: thincli.Wait}, thincli.Message{Tag: thincli.Failed}
 	for what, c := range map[string]struct {
 		task  func(look int) xenapi.Task
@@ -225,7 +226,7 @@ func TestTransfers(t *testing.T) {
 		code  int32
 	}{
 		"the task ends first":                      {after(0, succeeded), time.Minute, []thincli.Message{wait, ok}, false, []string{"Print the-uuid"}, 0},
-		"the client ends first":                    {after(20, succeeded), 0, []thincli.Message{ok}, false, []string{"Print the-uuid"}, 0},
+		"the client ends first":                    {after(20, succeeded), 0, []thincli.Message{ok, wait, wait}, false, []string{"Print the-uuid"}, 0},
 		"the task fails":                           {after(3, failed), time.Minute, []thincli.Message{ok}, false, invalid, 1},
 		"both fail":                                {after(3, failed), time.Second, []thincli.Message{no}, false, invalid, 1},
 		"the task says soon why the client failed": {after(4, failed), 0, []thincli.Message{no}, false, invalid, 1},
