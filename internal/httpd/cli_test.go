@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -193,6 +194,19 @@ func (x *xe) steady(text string) string {
 // needCluster are commands that a host alone cannot carry out; internal/xe tests them.
 var needCluster = []string{"pool-join", "pool-eject", "host-forget"}
 
+// somethingOfEach makes objects of the classes that a site has none of.
+func somethingOfEach(tx *db.Tx) error {
+	created := time.Date(2015, 2, 13, 10, 0, 0, 0, time.UTC)
+	return errors.Join(
+		db.Insert(tx, "OpaqueRef:task", xenapi.Task{UUID: "uuid-task", NameLabel: "work", NameDescription: "that takes long", Status: xenapi.TaskStatusPending,
+			Progress: 0.5, Type: "<none/>", ResidentOn: here, Created: created, ByClient: true, AuthUser: "root",
+			ErrorInfo: []string{"A", "b"}, CurrentOperations: map[string]xenapi.TaskAllowedOperation{"OpaqueRef:other": xenapi.TaskAllowedOperationDestroy}}),
+		db.Insert(tx, "OpaqueRef:role", xenapi.Role{UUID: "uuid-role", NameLabel: "pool-admin", NameDescription: "may do everything", Subroles: []xenapi.Ref[xenapi.Role]{"OpaqueRef:none"}}),
+		db.Insert(tx, "OpaqueRef:vm", xenapi.VM{UUID: "uuid-vm", NameLabel: "Control domain", PowerState: "Running", IsControlDomain: true, ResidentOn: here}),
+		db.Insert(tx, "OpaqueRef:patch-of-old", xenapi.HostPatch{UUID: "uuid-host-patch", Host: here, PoolPatch: "OpaqueRef:gone", Applied: true}),
+	)
+}
+
 // Every command, byte for byte as it goes over the wire. A file in testdata/xe is a script with what is said.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
@@ -206,6 +220,7 @@ func TestTranscripts(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".golden"), func(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
+			must(t, s.db.Update(t.Context(), somethingOfEach))
 			x := &xe{site: s, t: t, vars: map[string]string{}, uuids: map[string]string{}, files: map[string][]byte{
 				"patch.gpg": s.signed(t, 0), "image.raw": bytes.Repeat([]byte("image..."), 1<<17), "password": []byte("secret"), "broken.gpg": []byte("no patch"),
 			}}
@@ -228,7 +243,9 @@ func TestTranscripts(t *testing.T) {
 				}
 			}
 			for ref, rec := range all[xenapi.Task](s) {
-				t.Errorf("the task %s %q stays", ref, rec.NameLabel)
+				if rec.UUID != "uuid-task" {
+					t.Errorf("the task %s %q stays", ref, rec.NameLabel)
+				}
 			}
 		})
 	}
