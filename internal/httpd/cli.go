@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -34,6 +35,12 @@ func (s *Server) cli(w http.ResponseWriter, r *http.Request, local bool) {
 	if _, err := io.ReadFull(r.Body, body); err != nil {
 		return // the client went away
 	}
+	ctx, done, ok := s.talks.begin(r.Context())
+	if !ok {
+		page(w, http.StatusServiceUnavailable, "Service Unavailable", "This host is stopping")
+		return
+	}
+	defer done()
 	conn, buffered, err := control.Hijack()
 	if err != nil {
 		s.log.Error("command line", "error", err)
@@ -43,8 +50,9 @@ func (s *Server) cli(w http.ResponseWriter, r *http.Request, local bool) {
 	early := io.LimitReader(buffered, int64(buffered.Reader.Buffered()))
 	peer, err := thincli.Accept(conn, io.MultiReader(early, conn))
 	if err == nil {
+		defer context.AfterFunc(ctx, peer.Interrupt)()
 		pool := s.API.For(api.Caller{Local: local, Origin: "cli", OtherConfig: httpOtherConfig(r)})
-		err = xe.Serve(r.Context(), pool, peer, strings.Split(string(body), "\n"))
+		err = xe.Serve(ctx, pool, peer, strings.Split(string(body), "\n"))
 	}
 	if err != nil {
 		s.log.Info("command line broke off", "from", r.RemoteAddr, "error", err)

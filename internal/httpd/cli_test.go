@@ -370,6 +370,28 @@ func TestACommandInASessionOfTheClients(t *testing.T) {
 	}
 }
 
+// A server that stops does not wait for the person at a prompt, and tells the client.
+func TestAServerThatStopsEndsConversations(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	var all []*wire
+	for _, w := range []*wire{dial(t, s.socket), dialTLS(t, s.tls, &tls.Config{InsecureSkipVerify: true})} {
+		w.greet("session_id="+theRoot, "pool-eject", "host-uuid=uuid-here")
+		for w.hear().Tag != thincli.Prompt {
+		}
+		all = append(all, w)
+	}
+	s.stop()
+	for _, w := range all {
+		if m := w.hear(); m.Tag != thincli.PrintStderr || m.Text != "Error: The host is stopping\n" {
+			t.Errorf("%v %q", m.Tag, m.Text)
+		}
+		if m := w.hear(); m.Tag != thincli.Exit || m.N != 1 {
+			t.Errorf("%v %d", m.Tag, m.N)
+		}
+	}
+}
+
 // What is no command line gets a page of HTTP, or nothing, and costs nothing.
 func TestAPeerThatIsNoXE(t *testing.T) {
 	t.Parallel()

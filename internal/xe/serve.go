@@ -147,6 +147,8 @@ func (r *run) report(ctx context.Context, err error) error {
 		return errors.Join(r.complain(err.Error()), r.complain("For usage run: 'xe help'"))
 	case errors.Is(err, errNotAuthenticated):
 		return r.complain(err.Error())
+	case ctx.Err() != nil:
+		return r.complain("Error: The host is stopping")
 	}
 	return r.complain("Error: " + err.Error())
 }

@@ -303,6 +303,22 @@ func TestDanglingReferences(t *testing.T) {
 	}
 }
 
+// A host that only begins to have a patch does not have it yet.
+func TestAppliedHosts(t *testing.T) {
+	t.Parallel()
+	p := newPool()
+	p.says("pool_patch.get_all_records", map[string]xenapi.PoolPatch{"OpaqueRef:p": {HostPatches: []xenapi.Ref[xenapi.HostPatch]{"OpaqueRef:1", "OpaqueRef:2", "OpaqueRef:3"}}})
+	p.answers["host_patch.get_record"] = func(params []rpc.Value) (any, error) {
+		return xenapi.HostPatch{Host: xenapi.Ref[xenapi.Host](params[1].Text), Applied: params[1].Text != "OpaqueRef:2"}, nil
+	}
+	p.answers["host.get_record"] = func(params []rpc.Value) (any, error) {
+		return xenapi.Host{UUID: "uuid-" + strings.TrimPrefix(params[1].Text, "OpaqueRef:")}, nil
+	}
+	if said, _ := play(t, p, "patch-list params=hosts", nil); len(said) != 1 || said[0] != "Print hosts (SRO)    : uuid-1, uuid-3\n" {
+		t.Errorf("%q", said)
+	}
+}
+
 // Several hosts are not acted on by accident, and an SR of several is nobody's.
 func TestSeveralHosts(t *testing.T) {
 	t.Parallel()
