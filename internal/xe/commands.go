@@ -42,10 +42,10 @@ func declared() []command {
 		{"pbd-plug", "uuid", "", "Attempt to attach the PBD to the host", on("PBD", "plug"), nil},
 		{"pbd-unplug", "uuid", "", "Attempt to detach the PBD from the host", on("PBD", "unplug"), nil},
 
-		{"host-enable", "", "<host-selectors>", "Enable a XenServer host", onHosts("enable"), nil},
-		{"host-disable", "", "<host-selectors>", "Disable the XenServer host", onHosts("disable"), nil},
-		{"host-reboot", "", "<host-selectors>", "Reboot the XenServer host", onHosts("reboot"), nil},
-		{"host-shutdown", "", "<host-selectors>", "Shutdown the XenServer host", onHosts("shutdown"), nil},
+		{"host-enable", "", "<host-selectors>", "Enable a host", onHosts("enable"), nil},
+		{"host-disable", "", "<host-selectors>", "Disable a host", onHosts("disable"), nil},
+		{"host-reboot", "", "<host-selectors>", "Reboot a host", onHosts("reboot"), nil},
+		{"host-shutdown", "", "<host-selectors>", "Shutdown a host", onHosts("shutdown"), nil},
 		{"host-evacuate", "", "<host-selectors>", "Migrate all VMs off a host", onHosts("evacuate"), nil},
 		{"host-forget", "uuid", "force", "Forget about a host", hostForget, nil},
 
