@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "write the golden parts of testdata anew
 const scriptTimeout = time.Minute
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"poolpatch": main})
+	testscript.Main(m, map[string]func(){"poolpatch": main, "xe": main})
 }
 
 // TestScripts runs the real program, with a real daemon where a script says serve.

@@ -35,8 +35,8 @@ var layers = [][]string{
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
 	{"internal/db", "internal/sandbox", "internal/etcdserver"},
 	{"internal/durable", "internal/check", "internal/authority"},
-	{"xenapi/client"},
-	{"internal/rpc"},
+	{"xenapi/client", "internal/xe", "internal/xeclient"},
+	{"internal/rpc", "internal/thincli"},
 	{"xenapi"},
 }
 

@@ -52,11 +52,14 @@ type Services struct {
 // Server serves XenAPI over HTTP.
 type Server struct {
 	Services
-	log *slog.Logger
+	log   *slog.Logger
+	talks *talks
 }
 
 // New makes the server; it listens nowhere yet.
-func New(s Services, log *slog.Logger) *Server { return &Server{Services: s, log: log} }
+func New(s Services, log *slog.Logger) *Server {
+	return &Server{Services: s, log: log, talks: newTalks()}
+}
 
 // Listener is an address that the server answers on without TLS; see [Door] for HTTPS.
 type Listener struct {
@@ -73,6 +76,7 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 		group.Go(func() error { return serve(server, l) })
 		group.Go(func() error {
 			<-ctx.Done()
+			s.talks.end()
 			stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 			defer cancel()
 			if err := server.Shutdown(stop); err != nil {
@@ -81,7 +85,12 @@ func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 			return nil
 		})
 	}
-	return group.Wait()
+	err := group.Wait()
+	s.talks.end()
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	s.talks.wait(stop)
+	return err
 }
 
 func newServer(h http.Handler, log *slog.Logger) *http.Server {
@@ -111,6 +120,7 @@ type route struct {
 var routes = []route{
 	{http.MethodPost, "/", (*Server).xmlRPC}, // RPC2, json and every path that nobody else has
 	{http.MethodPost, "/jsonrpc", (*Server).jsonRPC},
+	{http.MethodPost, "/cli", (*Server).cli},
 	{http.MethodPut, "/pool_patch_upload", (*Server).upload},
 	{http.MethodGet, "/pool_patch_download", (*Server).download},
 	{http.MethodPut, "/import_raw_vdi", (*Server).importRaw},

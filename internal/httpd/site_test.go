@@ -92,7 +92,7 @@ func newSite(t testing.TB) *site {
 	s.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	s.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log, storage.Options{})
 	patches := patch.New(d, here, s.tasks, patch.OnStorage(s.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
-		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
+		Root: root, Legacy: filepath.Join(root, "patch"), Logs: t.TempDir(), Encode: rpc.MarshalXMLValue,
 	})
 	must(t, d.Update(t.Context(), seed))
 	must(t, s.storage.Start(t.Context()))

@@ -1,0 +1,72 @@
+package xe
+
+import "strings"
+
+// declared has every command but those that classes have of themselves.
+func declared() []command {
+	common := &extra{common: true}
+	return []command{
+		{"help", "", "all", "Displays help; help COMMAND that of one command", help, &extra{common: true, anybody: true}},
+
+		{"patch-upload", "file-name", "", "Upload a patch file to the server", patchUpload, common},
+		{"patch-precheck", "uuid host-uuid", "", "Run the prechecks contained within the patch previously uploaded to the specified host", patchRun("precheck"), nil},
+		{"patch-apply", "uuid host-uuid", "", "Apply the previously uploaded patch to the specified host", patchRun("apply"), common},
+		{"patch-pool-apply", "uuid", "", "Apply the previously uploaded patch to all hosts in the pool", on("pool_patch", "pool_apply"), common},
+		{"patch-clean", "uuid", "", "Delete a previously uploaded patch file", on("pool_patch", "clean"), &extra{deprecated: "vdi-destroy"}},
+		{"patch-pool-clean", "uuid", "", "Delete a previously uploaded patch file on all hosts in the pool", on("pool_patch", "pool_clean"), &extra{deprecated: "vdi-destroy"}},
+		{"patch-destroy", "uuid", "", "Remove an unapplied patch record and files from the server", on("pool_patch", "destroy"), nil},
+
+		{"vdi-create", "sr-uuid name-label virtual-size", "type sm-config: sharable tags:", "Create a VDI. Type is 'system' 'user' 'suspend' or 'crashdump'", vdiCreate, nil},
+		{"vdi-introduce", "uuid sr-uuid type location", "name-label name-description sharable read-only other-config: xenstore-data: sm-config:", "Introduce a VDI object to the database", vdiIntroduce, nil},
+		{"vdi-destroy", "uuid", "", "Destroy the specified VDI", on("VDI", "destroy"), nil},
+		{"vdi-forget", "uuid", "", "Remove all records relating to the specified VDI from the database", on("VDI", "forget"), nil},
+		{"vdi-update", "uuid", "", "Refresh the fields of the VDI object in the database", on("VDI", "update"), nil},
+		{"vdi-unlock", "uuid", "force", "Attempt to unlock the storage of the specified VDI", vdiUnlock, nil},
+		{"vdi-snapshot", "uuid", "driver-params-", "Create a snapshot of the specified VDI", vdiSnapshot, nil},
+		{"vdi-clone", "uuid", "new-name-label new-name-description driver-params-", "Create a clone of the specified VDI", vdiClone, nil},
+		{"vdi-copy", "uuid", "base-vdi-uuid sr-uuid into-vdi-uuid", "Copy either a full VDI or the block differences between two VDIs either into a fresh VDI in a specified SR or into an existing VDI", vdiCopy, nil},
+		{"vdi-resize", "uuid disk-size", "online", "Resize the specified VDI", vdiResize, nil},
+		{"vdi-import", "uuid filename", "format progress", "Import a raw VDI", vdiImport, nil},
+		{"vdi-export", "uuid filename", "format base progress", "Export a VDI", vdiExport, nil},
+
+		{"sr-create", "name-label type", "name-description host-uuid device-config: shared physical-size content-type sm-config:", "Create an SR, also a PBD. The device-config parameters can be specified by e.g. device-config:foo=baz", srCreate, nil},
+		{"sr-introduce", "name-label type uuid", "name-description content-type shared sm-config:", "Introduces an SR (but does not create any PBDs)", srIntroduce, nil},
+		{"sr-probe", "type", "host-uuid device-config: sm-config:", "Perform a storage probe. The device-config parameters can be specified by e.g. device-config:devs=/dev/sdb1", srProbe, nil},
+		{"sr-scan", "uuid", "", "Force an SR scan, syncing database with VDIs present in underlying storage substrate", on("SR", "scan"), nil},
+		{"sr-forget", "uuid", "", "Forget about the SR", on("SR", "forget"), nil},
+		{"sr-destroy", "uuid", "", "Destroy the SR", on("SR", "destroy"), nil},
+		{"sr-update", "uuid", "", "Refresh the fields of the SR object in the database", on("SR", "update"), nil},
+
+		{"pbd-create", "host-uuid sr-uuid", "device-config: other-config:", "Create a PBD. The read-only device-config parameter can only be set on creation", pbdCreate, nil},
+		{"pbd-destroy", "uuid", "", "Destroy the PBD", on("PBD", "destroy"), nil},
+		{"pbd-plug", "uuid", "", "Attempt to attach the PBD to the host", on("PBD", "plug"), nil},
+		{"pbd-unplug", "uuid", "", "Attempt to detach the PBD from the host", on("PBD", "unplug"), nil},
+
+		{"host-enable", "", "<host-selectors>", "Enable a host", onHosts("enable"), nil},
+		{"host-disable", "", "<host-selectors>", "Disable a host", onHosts("disable"), nil},
+		{"host-reboot", "", "<host-selectors>", "Reboot a host", onHosts("reboot"), nil},
+		{"host-shutdown", "", "<host-selectors>", "Shutdown a host", onHosts("shutdown"), nil},
+		{"host-evacuate", "", "<host-selectors>", "Migrate all VMs off a host", onHosts("evacuate"), nil},
+		{"host-forget", "uuid", "force", "Forget about a host", hostForget, nil},
+
+		{"pool-join", "master-address master-username master-password", "force", "Instruct host to join an existing pool", poolJoin, nil},
+		{"pool-eject", "host-uuid", "force", "Instruct host to leave an existing pool", poolEject, nil},
+		{"pool-designate-new-master", "host-uuid", "", "Request an orderly handover of the role of master to another host", poolDesignate, nil},
+		{"pool-sync-database", "", "", "Synchronise the current database across all hosts in the pool", poolSyncDatabase, nil},
+
+		{"task-cancel", "uuid", "", "Set a task to cancelling and return", on("task", "cancel"), nil},
+
+		{"message-create", "name priority body", "pool-uuid host-uuid sr-uuid", "Create a message associated with a particular object", messageCreate, nil},
+		{"message-destroy", "uuid", "", "Destroy an existing message", on("message", "destroy"), nil},
+
+		{"user-password-change", "new", "old", "Change the user's login password", changePassword, nil},
+	}
+}
+
+func offer(c command) offered {
+	o := offered{name: c.name, required: strings.Fields(c.required), optional: strings.Fields(c.optional), help: c.help, do: c.do}
+	if c.more != nil {
+		o.extra = *c.more
+	}
+	return o
+}

@@ -1,0 +1,118 @@
+package xe
+
+import (
+	"context"
+	"slices"
+)
+
+// onHosts sends a message to the host that the command line selects, or to several of them with --multiple.
+func onHosts(message string) action {
+	return func(ctx context.Context, r *run) error {
+		hosts, err := r.selectedHosts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, host := range hosts {
+			if _, err := r.call(ctx, "host."+message, host.ref); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+// selectedHosts are those that host= names, by name or UUID, and that pass every filter.
+func (r *run) selectedHosts(ctx context.Context) ([]row, error) {
+	hosts, err := r.selected(ctx, classOf("host"), "host")
+	if err != nil {
+		return nil, err
+	}
+	if name, ok := r.lookup("host"); ok {
+		hosts = slices.DeleteFunc(hosts, func(h row) bool {
+			uuid, _ := h.record.Member("uuid")
+			label, _ := h.record.Member("name_label")
+			return name != uuid.Text && name != label.Text
+		})
+	}
+	switch {
+	case len(hosts) == 0:
+		return nil, failure("No matching hosts found")
+	case len(hosts) > 1 && !r.has("multiple"):
+		return nil, failure("Multiple matching hosts found. Use --multiple to perform the operation on all of them")
+	}
+	return hosts, nil
+}
+
+func hostForget(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "uuid")
+	if err != nil {
+		return err
+	}
+	if err := r.confirm("WARNING: A host should only be forgotten if it is physically unrecoverable; forgetting it cannot be undone."); err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "host.destroy", host)
+	return err
+}
+
+func poolJoin(ctx context.Context, r *run) error {
+	message := "pool.join"
+	if r.has("force") {
+		message = "pool.join_force"
+	}
+	_, err := r.call(ctx, message, r.text("master-address", ""), r.text("master-username", ""), r.text("master-password", ""))
+	return err
+}
+
+func poolEject(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "host-uuid")
+	if err != nil {
+		return err
+	}
+	if err := r.confirm("WARNING: The host leaves the pool and begins one of its own; what only its local storage has is lost to the pool."); err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "pool.eject", host)
+	return err
+}
+
+func poolDesignate(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "host-uuid")
+	if err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "pool.designate_new_master", host)
+	return err
+}
+
+func poolSyncDatabase(ctx context.Context, r *run) error {
+	_, err := r.call(ctx, "pool.sync_database")
+	return err
+}
+
+// messageAbout are the parameters of which one says what a message is about.
+var messageAbout = []struct{ param, class string }{{"pool-uuid", "pool"}, {"host-uuid", "host"}, {"sr-uuid", "SR"}}
+
+func messageCreate(ctx context.Context, r *run) error {
+	priority, err := parseSize("priority", r.text("priority", ""))
+	if err != nil {
+		return err
+	}
+	for _, about := range messageAbout {
+		uuid, ok := r.lookup(about.param)
+		if !ok {
+			continue
+		}
+		if _, err := r.refOf(ctx, about.class, about.param); err != nil {
+			return err
+		}
+		_, err := r.call(ctx, "message.create", r.text("name", ""), priority, about.class, uuid, r.text("body", ""))
+		return err
+	}
+	return failure("Please specify what the message is about: pool-uuid, host-uuid or sr-uuid")
+}
+
+func changePassword(ctx context.Context, r *run) error {
+	_, err := r.call(ctx, "session.change_password", r.text("old", ""), r.text("new", ""))
+	return err
+}
