@@ -231,5 +231,6 @@ func ask(ctx context.Context, conn net.Conn, head string) (answer, error) {
 		return answer{}, fmt.Errorf("the server answers %.100q", line)
 	}
 	a.line = rest
-	return a, conn.SetDeadline(time.Time{})
+	_ = conn.SetDeadline(time.Time{}) // of a connection that has ended meanwhile the next read says so
+	return a, nil
 }
