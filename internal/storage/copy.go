@@ -115,7 +115,18 @@ func (s *Service) copyContent(ctx context.Context, t *task.Task, from, into xena
 	if err != nil {
 		return s.ioError(ctx, target.SR, rec.VirtualSize, err)
 	}
+	if rec.Digest != "" && rec.Digest != digest.String() {
+		return errSpoiled(digest.String(), rec.Digest)
+	}
 	return s.noteDigest(ctx, into, rec.VirtualSize, digest)
+}
+
+// errOtherContent is in the chain of what errSpoiled gives.
+var errOtherContent = errors.New("the content has another digest than is recorded")
+
+// errSpoiled says that an image is not what was written into it. A copy of it would pass for whole.
+func errSpoiled(found, recorded string) error {
+	return xenapi.ErrVDIIOError("the content of the VDI is not what was written: " + found + " instead of " + recorded).Because(errOtherContent)
 }
 
 // noteDigest records what was copied into a VDI from an image of size bytes, if that is all of its content.

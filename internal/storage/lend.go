@@ -171,7 +171,7 @@ func (s *Service) blocksOf(ctx context.Context, digest image.Digest, file *os.Fi
 		case err != nil:
 			return nil, err
 		case found != digest && !digest.IsZero():
-			return nil, xenapi.ErrVDIIOError("the content of the VDI is not what was written: " + found.String() + " instead of " + digest.String())
+			return nil, errSpoiled(found.String(), digest.String())
 		}
 		s.lender.keep(found, &blocks)
 		return &blocks, nil

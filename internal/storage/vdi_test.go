@@ -344,6 +344,31 @@ func TestCopy(t *testing.T) {
 	p.consistent(t, p.host, "afterwards")
 }
 
+// A copy of what is not the content that was written would pass for whole ever after.
+func TestCopyOfSpoiledContent(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{})
+	ref, _ := p.upload(t, "a patch")
+	on, err := p.driver.Attach(t.Context(), storage.Config{UUID: get(p.host, p.sr).UUID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := on.Open(t.Context(), get(p.host, ref).Location, storage.ReadWrite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("rot"), 5*mib); errors.Join(err, f.Close()) != nil {
+		t.Fatal(err)
+	}
+	err = p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
+		_, err := p.CopyVDI(ctx, tk, ref, p.sr, "", "")
+		return err
+	})
+	wantCode(t, "copy", err, xenapi.CodeVDIIOError)
+	p.driver.CheckEmpty(get(p.host, ref).UUID)
+	p.consistent(t, p.host, "spoiled")
+}
+
 func TestCopyInto(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, memsr.Options{})

@@ -66,6 +66,9 @@ func (s *Service) OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xen
 		find = w.digestAsCopied
 		w.vdi, err = s.copyWithRoom(ctx, t, vdi, rec, edit, elsewhere)
 	}
+	if errors.Is(err, errOtherContent) { // the copy has seen it before open could
+		return nil, xenapi.ErrInvalidPatch(err.Error()).Because(err)
+	}
 	if err != nil {
 		return nil, err
 	}
