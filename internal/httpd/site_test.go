@@ -65,7 +65,8 @@ type site struct {
 	sr      xenapi.Ref[xenapi.SR]
 	key     *hotfix.SigningKey
 
-	plain, tls, socket string // addresses
+	plain, tls, socket string           // addresses
+	listener           *net.TCPListener // at plain
 	stop               context.CancelFunc
 	served             chan error
 }
@@ -159,6 +160,7 @@ func (s *site) serve(t testing.TB, server *httpd.Server) {
 	must(t, err)
 	local, err := net.Listen("unix", filepath.Join(dir, "socket"))
 	must(t, err)
+	s.listener = plain.(*net.TCPListener)
 	s.plain, s.tls, s.socket = plain.Addr().String(), secure.Addr().String(), local.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
