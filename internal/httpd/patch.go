@@ -25,7 +25,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 		s.passOn(w, r, t, host)
 		return
 	}
-	in, err := takeOver(w, r)
+	in, err := s.takeOver(w, r, "upload", xenapi.ErrInvalidPatch)
 	if err != nil {
 		s.refuse(w, r, t, err)
 		return

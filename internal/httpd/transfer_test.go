@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -545,4 +546,53 @@ func TestAnImageThatIsTooLong(t *testing.T) {
 		t.Errorf("task %s %q; the client reads %q", rec.Status, rec.ErrorInfo, body)
 	}
 	s.nothingLeft(t, vdi)
+}
+
+// A client that goes away is told from a patch or an image that is bad, and from a fault of this host: there is a code,
+// and no line in the log that somebody must look at.
+func TestAClientThatGoesAway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed, want := s.signed(t, mib), image()
+	vdi := s.newVDI(t, int64(len(want)))
+	half := len(signed) / 2
+	for _, c := range []struct {
+		what, path, header string
+		body               []byte
+		leave              func(*wire)
+		error              string
+	}{
+		{"reset in an upload", "/pool_patch_upload?", fmt.Sprint("Content-Length: ", len(signed)), signed[:half], (*wire).reset,
+			xenapi.CodeInvalidPatch + " the upload was cut off after [0-9]+ bytes"},
+		{"reset before the first byte", "/pool_patch_upload?", fmt.Sprint("Content-Length: ", len(signed)), nil, (*wire).reset,
+			xenapi.CodeInvalidPatch + " the upload was cut off after 0 bytes"},
+		{"reset in an upload of no known length", "/pool_patch_upload?", "Accept: */*", signed[:half], (*wire).reset,
+			xenapi.CodeInvalidPatch + " the upload was cut off after [0-9]+ bytes"},
+		{"chunks without a last one", "/pool_patch_upload?", "Transfer-Encoding: chunked", fmt.Appendf(nil, "%x\r\n%s\r\n", half, signed[:half]), (*wire).end,
+			fmt.Sprintf("%s the upload was cut off after %d bytes", xenapi.CodeInvalidPatch, half)},
+		{"reset in an import", "/import_raw_vdi?vdi=" + string(vdi), fmt.Sprint("Content-Length: ", len(want)), want[:mib], (*wire).reset,
+			xenapi.CodeVDIIOError + " the image was cut off after [0-9]+ bytes"},
+		{"reset in an import of no known length", "/import_raw_vdi?vdi=" + string(vdi), "Accept: */*", want[:mib], (*wire).reset,
+			xenapi.CodeVDIIOError + " the image was cut off after [0-9]+ bytes"},
+		{"reset within a chunk of XenAPI's framing", "/import_raw_vdi?chunked&vdi=" + string(vdi), "Accept: */*", append(chunkHeader(0, len(want)), want[:mib]...), (*wire).reset,
+			xenapi.CodeVDIIOError + " the image was cut off after [0-9]+ bytes"},
+	} {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "PUT "+c.path+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool", "Cookie: session_id="+theRoot, c.header)
+		w.head()
+		w.send(c.body)
+		c.leave(w)
+		s.await(t, c.what, func(tx *db.Tx) bool {
+			rec, _ := db.Lookup(tx, ref)
+			return rec.Status != xenapi.TaskStatusPending
+		})
+		got := strings.Join(get(s, ref).ErrorInfo, " ")
+		if ok, err := regexp.MatchString("^"+c.error+"$", got); err != nil || !ok {
+			t.Errorf("%s: %q, want %q", c.what, got, c.error)
+		}
+		s.nothingLeft(t, vdi)
+	}
+	if lines := s.alarms.lines(); len(lines) > 0 {
+		t.Errorf("in the log: %q", lines)
+	}
 }

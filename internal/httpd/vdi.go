@@ -45,7 +45,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	if s.redirect(w, r, t, s.srOf(vdi, sr), local) {
 		return
 	}
-	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
+	in, err := s.takeOver(w, r, "image", xenapi.ErrVDIIOError, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
 	if err != nil {
 		s.refuse(w, r, t, err)
 		return
