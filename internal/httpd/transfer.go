@@ -187,7 +187,7 @@ func (s *Server) takeOver(w http.ResponseWriter, r *http.Request, what string, c
 	in := &stream{conn: conn, source: &patient{conn: conn}, length: -1}
 	if err := in.answer(r, headers); err != nil {
 		conn.Close()
-		return nil, err
+		return nil, cutOff("the client went away before its " + what).Because(err)
 	}
 	source := bufio.NewReaderSize(io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), in.source), bodyBuffer)
 	in.arriving = &arriving{r: source, ctx: context.Background(), what: what, cutOff: cutOff, log: s.log}

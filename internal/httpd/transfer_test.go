@@ -313,6 +313,20 @@ func TestATaskThatHasEndedTakesNoTransfer(t *testing.T) {
 	s.nothingLeft(t)
 }
 
+// An import is refused before its 200: its head names the task, which must be there by then.
+func TestATaskThatHasEndedTakesNoImport(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vdi := s.newVDI(t, mib)
+	ref := s.newTask(t, theRoot)
+	must(t, s.tasks.Settle(t.Context(), ref, "done before"))
+	resp, body := s.do(t, "PUT", "/import_raw_vdi?vdi="+string(vdi)+"&task_id="+string(ref), "Cookie: session_id="+theRoot, "Content-Length: 0")
+	if rec := get(s, ref); resp.StatusCode != 500 || !strings.Contains(body, xenapi.CodeOperationNotAllowed) || rec.Result != "done before" {
+		t.Errorf("%d %s; task %s %q", resp.StatusCode, body, rec.Status, rec.Result)
+	}
+	s.nothingLeft(t, vdi)
+}
+
 func TestUploadOverTLSAndDownload(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -411,6 +425,10 @@ func TestImportInChunks(t *testing.T) {
 	add(0, 0)
 	w := s.beginUpload(t, "PUT /import_raw_vdi?chunked&vdi="+string(vdi)+" HTTP/1.0", "Cookie: session_id="+theRoot)
 	resp := w.head()
+	// A client that gives no task is told which one its import is.
+	if rec := get(s, xenapi.Ref[xenapi.Task](resp.Header.Get("task-id"))); rec.NameLabel != "import_raw_vdi" || rec.Status != xenapi.TaskStatusPending {
+		t.Errorf("task-id %q is the task %+v", resp.Header.Get("task-id"), rec)
+	}
 	w.send(stream) // and the connection stays open: the last chunk is the end
 	w.rest(resp)
 	if _, body := s.do(t, "GET", "/export_raw_vdi?vdi="+string(vdi), "Cookie: session_id="+theRoot); body != string(want) {
