@@ -159,6 +159,7 @@ func TestUploads(t *testing.T) {
 			w.send([]byte("0\r\n\r\n"))
 		}},
 		{"1 PiB that ends early", "HTTP/1.1", []string{"Host: pool", "Content-Length: 1125899906842624"}, toEOF},
+		{"a length that is too large", "HTTP/1.1", []string{"Host: pool", fmt.Sprint("Content-Length: ", len(signed)+1000)}, toEOF},
 		{"expecting to be told to go on", "HTTP/1.1", []string{"Host: pool", "Expect: 100-continue", length}, whole},
 	} {
 		ref := s.newTask(t, theRoot)

@@ -304,6 +304,19 @@ func TestUploadsThatFail(t *testing.T) {
 	s.driver.CheckEmpty()
 }
 
+// A patch that is whole is taken although more was announced: its signature says that nothing is missing, and its size is
+// what came (facts, section 6).
+func TestAnnouncedLengthsAreNotBelieved(t *testing.T) {
+	s := newSite(t, memsr.Options{})
+	x := s.start(t, nil).withSR(t)
+	good := s.sign(t, program{})
+	ref, err := x.uploadStream(strings.NewReader(string(good)), int64(len(good))+1000)
+	if rec := get(x, ref); err != nil || rec.UUID != theUUID || rec.Size != int64(len(good)) {
+		t.Errorf("the record is %+v, %v", rec, err)
+	}
+	x.clean(t, "a patch that is shorter than announced")
+}
+
 func TestAnUpperCaseUUIDIsFolded(t *testing.T) {
 	s := newSite(t, memsr.Options{})
 	x := s.start(t, nil).withSR(t)
