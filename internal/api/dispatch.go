@@ -233,7 +233,7 @@ func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []ref
 		return nil, err
 	}
 	if m.sig.Lifecycle == "deprecated" && d.caller.Host == "" {
-		d.api.log.Warn("deprecated message", "message", m.sig.FullName(), "use", m.sig.Replacement, "user", c.caller.AuthUserName)
+		d.api.warnDeprecated(m.sig, c.caller)
 	}
 	host, err := d.api.placeOf(m, args)
 	if err != nil {
@@ -243,6 +243,16 @@ func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []ref
 		return m.handler(ctx, c, args)
 	}
 	return d.api.forward(ctx, m, host, c, args)
+}
+
+// warnDeprecated tells the administrator which user still sends a message that goes, and what to send instead where
+// anything took its place.
+func (a *API) warnDeprecated(sig xenapi.Signature, caller xenapi.Session) {
+	words := []any{"message", sig.FullName(), "user", caller.AuthUserName}
+	if sig.Replacement != "" {
+		words = append(words, "use", sig.Replacement)
+	}
+	a.log.Warn("deprecated message", words...)
 }
 
 func (m *method) authorize(c *call, args []reflect.Value) error {
