@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -88,8 +89,9 @@ func (a *API) addObjects(class *xenapi.Class) {
 		})
 	a.implicit(class, "get_all_records", "("+name+" ref -> "+name+" record) map", read, nil, nil,
 		func(context.Context, *call, []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class) })
+			return inView(a, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class, everyone) })
 		})
+	a.addFilters(class)
 	if _, ok := class.Field("name_label"); ok {
 		a.implicit(class, "get_by_name_label", name+" ref set", read, []xenapi.Param{{Name: "label", Type: "string"}}, []reflect.Type{stringType},
 			func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
@@ -150,16 +152,42 @@ func fillComputed(tx *db.Tx, dst reflect.Value, f xenapi.Field, ref string) {
 	dst.Set(set)
 }
 
-func (a *API) allRecords(tx *db.Tx, class *xenapi.Class) (any, error) {
+// everyone is the predicate that means every object.
+func everyone(reflect.Value) bool { return true }
+
+func (a *API) allRecords(tx *db.Tx, class *xenapi.Class, meant predicate) (map[string]any, error) {
 	all := map[string]any{}
 	for _, ref := range tx.Refs(class.Name) {
 		rec, err := a.record(tx, class, ref)
 		if err != nil {
 			return nil, err
 		}
-		all[ref] = rec
+		if meant(reflect.ValueOf(rec)) {
+			all[ref] = rec
+		}
 	}
 	return all, nil
+}
+
+// addFilters adds the messages that take an expression.
+func (a *API) addFilters(class *xenapi.Class) {
+	const read = xenapi.RoleReadOnly
+	expr, text := []xenapi.Param{{Name: "expr", Type: "string"}}, []reflect.Type{stringType}
+	matching := func(args []reflect.Value) (all map[string]any, err error) {
+		meant, err := parseExpression(class, args[0].String())
+		if err != nil {
+			return nil, err
+		}
+		err = a.view(func(tx *db.Tx) error { all, err = a.allRecords(tx, class, meant); return err })
+		return all, err
+	}
+	a.implicit(class, "get_all_where", class.Name+" ref set", read, expr, text,
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
+			all, err := matching(args)
+			return slices.Sorted(maps.Keys(all)), err
+		})
+	a.implicit(class, "get_all_records_where", "("+class.Name+" ref -> "+class.Name+" record) map", read, expr, text,
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) { return matching(args) })
 }
 
 func byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
