@@ -21,6 +21,8 @@ type API struct {
 	services Services
 	table    map[string]*method
 	log      *slog.Logger
+
+	permissions permissions
 }
 
 // New builds the table.
@@ -28,6 +30,7 @@ func New(s Services, log *slog.Logger) *API {
 	a := &API{services: s, table: map[string]*method{}, log: log}
 	a.addImplicit()
 	a.addDeclared()
+	a.permissions = newPermissions(a.table)
 	return a
 }
 

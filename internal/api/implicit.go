@@ -13,6 +13,9 @@ import (
 // Classes whose objects are not listed to clients (facts, section 1).
 var unlisted = []string{"session", "user"}
 
+// roleClass is the class that has more objects than rows; see permissions.
+const roleClass = "role"
+
 // keyRoles are map keys that a weaker role than the map's own may write: clients keep notes there.
 var keyRoles = map[string]map[string]string{
 	"task.other_config": {
@@ -74,6 +77,9 @@ func (a *API) addObjects(class *xenapi.Class) {
 		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
 			return inView(a, func(tx *db.Tx) (any, error) {
 				found, ok := tx.RefByUUID(name, args[0].String())
+				if !ok && name == roleClass {
+					found, ok = a.permissions.byUUID(args[0].String())
+				}
 				if !ok {
 					return nil, xenapi.ErrUUIDInvalid(name, args[0].String())
 				}
@@ -95,7 +101,7 @@ func (a *API) addObjects(class *xenapi.Class) {
 	if _, ok := class.Field("name_label"); ok {
 		a.implicit(class, "get_by_name_label", name+" ref set", read, []xenapi.Param{{Name: "label", Type: "string"}}, []reflect.Type{stringType},
 			func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-				return inView(a, func(tx *db.Tx) (any, error) { return byLabel(tx, class, args[0].String()) })
+				return inView(a, func(tx *db.Tx) (any, error) { return a.byLabel(tx, class, args[0].String()) })
 			})
 	}
 }
@@ -111,6 +117,9 @@ func inView(a *API, fn func(*db.Tx) (any, error)) (result any, err error) {
 // record is an object as the wire shows it: computed fields filled in.
 func (a *API) record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
 	stored, ok := tx.Record(class.Name, ref)
+	if !ok && class.Name == roleClass {
+		stored, ok = a.permissions.record(ref)
+	}
 	if !ok {
 		return nil, xenapi.ErrHandleInvalid(class.Name, orNull(ref))
 	}
@@ -133,6 +142,8 @@ func (a *API) allow(tx *db.Tx, ref string, rec any) {
 		rec.AllowedOperations = a.services.Storage.AllowedOnSR(tx, xenapi.Ref[xenapi.SR](ref), *rec)
 	case *xenapi.VDI:
 		rec.AllowedOperations = a.services.Storage.AllowedOnVDI(tx, *rec)
+	case *xenapi.Session:
+		rec.RBACPermissions = a.permissions.of(rec.Role)
 	}
 }
 
@@ -190,13 +201,16 @@ func (a *API) addFilters(class *xenapi.Class) {
 		func(_ context.Context, _ *call, args []reflect.Value) (any, error) { return matching(args) })
 }
 
-func byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
+func (a *API) byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
 	f, _ := class.Field("name_label")
 	found := []string{}
 	for _, ref := range tx.Refs(class.Name) {
 		if rec, ok := tx.Record(class.Name, ref); ok && reflect.ValueOf(rec).Field(f.Index).String() == label {
 			found = append(found, ref)
 		}
+	}
+	if _, ok := a.permissions.lowest[label]; ok && class.Name == roleClass {
+		found = append(found, xenapi.RoleRef(label).String())
 	}
 	return found, nil
 }
@@ -266,7 +280,7 @@ func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
 		return func(args []reflect.Value) (string, string) {
 			key := args[1].String()
 			if role, ok := keyRoles[class.Name+"."+f.Name][key]; ok {
-				return class.Name + "." + message + "/key:" + key, role
+				return keyPermission(class.Name, message, key), role
 			}
 			return class.Name + "." + message, f.SetterRole
 		}

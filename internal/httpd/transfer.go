@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"poolpatch/internal/api"
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/pool"
@@ -43,7 +44,7 @@ type transfer struct {
 // admit authenticates a transfer and checks its role. It answers the request itself when it refuses: a
 // session that is not valid leaves the client's task pending, a role that does not allow it fails the
 // task (facts, section 2). Who is admitted calls caller.Done at the end.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission, role string) (transfer, bool) {
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission string) (transfer, bool) {
 	params := parameters(r)
 	caller, err := s.authenticate(r, params, local)
 	if err != nil {
@@ -61,7 +62,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 	if err = s.ownsTask(caller, t.task); err != nil {
 		t.task = "" // not the caller's to fail either
 	} else {
-		err = auth.Authorize(caller.Session, permission, role)
+		err = auth.Authorize(caller.Session, permission, api.HandlerRoles[permission])
 	}
 	if err != nil {
 		s.refuse(w, r, t, err)
