@@ -59,4 +59,4 @@ bench: build deps ## measure against gpg, cp and qemu-img, as ratios, and how co
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the difference before you commit it
-	go test ./internal/rpc ./internal/api ./internal/patch ./internal/httpd ./cmd/poolpatch -update
+	go test ./xenapi ./internal/rpc ./internal/api ./internal/patch ./internal/httpd ./cmd/poolpatch -update

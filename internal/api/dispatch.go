@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
@@ -23,6 +24,7 @@ type API struct {
 	log      *slog.Logger
 
 	permissions permissions
+	reference   func() []byte
 }
 
 // New builds the table.
@@ -31,6 +33,7 @@ func New(s Services, log *slog.Logger) *API {
 	a.addImplicit()
 	a.addDeclared()
 	a.permissions = newPermissions(a.table)
+	a.reference = sync.OnceValue(a.marshalReference)
 	return a
 }
 
@@ -292,7 +295,7 @@ func (a *API) addDeclared() {
 
 // refuse is the row of a message that a pool without virtual machines cannot serve.
 func refuse(sig xenapi.Signature, err error) *method {
-	return &method{sig: sig, params: anyParams(sig), handler: func(context.Context, *call, []reflect.Value) (any, error) {
+	return &method{sig: sig, params: anyParams(sig), refusal: err, handler: func(context.Context, *call, []reflect.Value) (any, error) {
 		return nil, err
 	}}
 }

@@ -49,6 +49,7 @@ func TestRoutes(t *testing.T) {
 		{"DELETE", "/", "", 501, html, "DELETE"},
 		{"BREW", "/", "", 501, html, "BREW"},
 		{"OPTIONS", "/nowhere", "", 404, html, "/nowhere"},
+		{"GET", "/api", "", 200, "application/json", `"name": "pool_patch"`},
 		{"GET", "/metrics", "", 200, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", `poolpatch_build_info{version="1.2.3"} 1`},
 	} {
 		resp, body := s.doBody(t, c.method, c.path, c.body)
