@@ -2,7 +2,9 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -75,10 +77,21 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 			h.Set("Content-Length", strconv.FormatInt(size, 10))
 			h.Set("Connection", "close")
 			_, err := io.Copy(w, body)
-			return err
+			return s.departed(r, err)
 		})
 	})
 	s.cutOff(w, err, begun)
+}
+
+// departed makes CLIENT_ERROR of an error in sending a body that is the client's doing: the connection broke. Other errors
+// stay as they are.
+func (s *Server) departed(r *http.Request, err error) error {
+	_, network := errors.AsType[*net.OpError](err)
+	if err == nil || xenapi.CodeOf(err) != "" || !network && r.Context().Err() == nil {
+		return err
+	}
+	s.log.Info("client went away from a transfer", "path", r.URL.Path, "error", err)
+	return xenapi.ErrClientError().Because(err)
 }
 
 // keeper is the host that has a patch: one that sees its VDI, or else the coordinator, on which its file may be.

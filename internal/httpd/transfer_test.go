@@ -615,3 +615,38 @@ func TestAClientThatGoesAway(t *testing.T) {
 		t.Errorf("in the log: %q", lines)
 	}
 }
+
+// So it is on the way out.
+func TestAClientThatGoesAwayFromADownload(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed := s.signed(t, 16*mib) // more than a connection holds
+	w := s.beginUpload(t, "PUT /pool_patch_upload?session_id="+theRoot+" HTTP/1.0", fmt.Sprint("Content-Length: ", len(signed)))
+	resp := w.head()
+	w.send(signed)
+	w.rest(resp)
+	vdi := s.newVDI(t, 64*mib)
+	kept := []xenapi.Ref[xenapi.VDI]{vdi}
+	for _, rec := range all[xenapi.PoolPatch](s) {
+		kept = append(kept, rec.VDI)
+	}
+	for _, path := range []string{"/pool_patch_download?uuid=" + theUUID, "/export_raw_vdi?vdi=" + string(vdi)} {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "GET "+path+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool", "Cookie: session_id="+theRoot)
+		if resp := w.head(); resp.StatusCode != 200 {
+			t.Fatalf("%s: %d", path, resp.StatusCode)
+		}
+		w.reset()
+		s.await(t, path, func(tx *db.Tx) bool {
+			rec, _ := db.Lookup(tx, ref)
+			return rec.Status != xenapi.TaskStatusPending
+		})
+		if got := get(s, ref).ErrorInfo; !slices.Equal(got, []string{xenapi.CodeClientError}) {
+			t.Errorf("%s: %q", path, got)
+		}
+		s.nothingLeft(t, kept...)
+	}
+	if lines := s.alarms.lines(); len(lines) > 0 {
+		t.Errorf("in the log: %q", lines)
+	}
+}

@@ -259,7 +259,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		begun = true
 		exportHeaders(w.Header(), export.UUID, work.Ref(), offset, length, export.Size, status)
 		w.WriteHeader(status)
-		return "", export.Write(ctx, w, offset, length)
+		return "", s.departed(r, export.Write(ctx, w, offset, length))
 	})
 	s.cutOff(w, err, begun)
 }
