@@ -36,11 +36,12 @@ staticcheck: ## staticcheck, pinned in go.mod
 	go tool staticcheck ./...
 
 .PHONY: fuzz
-fuzz: ## fuzz the wire codecs, command lines, the patch file and the join token, a minute each
+fuzz: ## fuzz the wire codecs, command lines, expressions, the patch file and the join token, a minute each
 	go test -run '^$$' -fuzz FuzzXML -fuzztime 60s ./internal/rpc
 	go test -run '^$$' -fuzz FuzzJSON -fuzztime 60s ./internal/rpc
 	go test -run '^$$' -fuzz FuzzRead -fuzztime 60s ./internal/thincli
 	go test -run '^$$' -fuzz FuzzCommandLine -fuzztime 60s ./internal/xe
+	go test -run '^$$' -fuzz FuzzExpression -fuzztime 60s ./internal/api
 	go test -run '^$$' -fuzz FuzzVerify -fuzztime 60s ./internal/hotfix
 	go test -run '^$$' -fuzz FuzzParseToken -fuzztime 60s ./internal/authority
 
@@ -58,4 +59,4 @@ bench: build deps ## measure against gpg, cp and qemu-img, as ratios, and how co
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the difference before you commit it
-	go test ./internal/rpc ./internal/api ./internal/patch ./internal/httpd ./cmd/poolpatch -update
+	go test ./xenapi ./internal/rpc ./internal/api ./internal/patch ./internal/httpd ./cmd/poolpatch -update

@@ -48,6 +48,7 @@ const (
 	CodePatchPrecheckFailedVMRunning              = "PATCH_PRECHECK_FAILED_VM_RUNNING"
 	CodePatchPrecheckFailedOutOfSpace             = "PATCH_PRECHECK_FAILED_OUT_OF_SPACE"
 	CodeHostHasNoPatchSR                          = "HOST_HAS_NO_PATCH_SR"
+	CodePatchTrustUnreadable                      = "PATCH_TRUST_UNREADABLE"
 	CodeHostOffline                               = "HOST_OFFLINE"
 	CodeHostNotLive                               = "HOST_NOT_LIVE"
 	CodePoolDatabaseUnavailable                   = "POOL_DATABASE_UNAVAILABLE"
@@ -141,6 +142,7 @@ var sentences = map[string]string{
 	CodePatchPrecheckFailedVMRunning:              "Virtual machines still run on the host.",
 	CodePatchPrecheckFailedOutOfSpace:             "The host has too little free space for the patch.",
 	CodeHostHasNoPatchSR:                          "No SR of the host can take the patch; what follows the host says of each SR why.",
+	CodePatchTrustUnreadable:                      "A file that says whom this host trusts to sign patches is not understood.",
 	CodeHostOffline:                               "The host is not running.",
 	CodeHostNotLive:                               "The host does not answer.",
 	CodePoolDatabaseUnavailable:                   "The pool's database is not reached by a majority of its members.",
@@ -402,6 +404,12 @@ func ErrPatchPrecheckFailedOutOfSpace(patch Ref[PoolPatch], found string, requir
 // ErrHostHasNoPatchSR makes HOST_HAS_NO_PATCH_SR: no SR of the host can take the patch; what follows the host says of each SR why.
 func ErrHostHasNoPatchSR(host Ref[Host], refusals ...string) *Error {
 	return NewError(CodeHostHasNoPatchSR, append([]string{host.String()}, refusals...)...)
+}
+
+// ErrPatchTrustUnreadable makes PATCH_TRUST_UNREADABLE: a file that says whom this host trusts to sign patches is not understood;
+// no patch is taken until it is mended.
+func ErrPatchTrustUnreadable(file string, reason string) *Error {
+	return NewError(CodePatchTrustUnreadable, file, reason)
 }
 
 // ErrHostOffline makes HOST_OFFLINE: the host is not running.

@@ -1,6 +1,7 @@
 package xenapi_test
 
 import (
+	"flag"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -14,6 +15,8 @@ import (
 
 	"poolpatch/xenapi"
 )
+
+var update = flag.Bool("update", false, "write the golden files anew")
 
 const errorsPage = "../docs/errors.md"
 
@@ -50,6 +53,32 @@ func TestErrorsAreDocumented(t *testing.T) {
 	}
 	for _, form := range slices.Sorted(maps.Keys(page)) {
 		t.Errorf("%s documents %s, which codes.go does not make", errorsPage, form)
+	}
+}
+
+// errors.txt says of codes.go what only its text has: the names of the parameters.
+func TestErrorForms(t *testing.T) {
+	t.Parallel()
+	const file = "errors.txt"
+	var b strings.Builder
+	codes, forms := declaredErrors(t)
+	for _, code := range codes {
+		for _, params := range forms[code] {
+			fmt.Fprintf(&b, "%s(%s)\n", code, strings.ReplaceAll(strings.TrimSuffix(params, "none"), "`", ""))
+		}
+	}
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if text, err := os.ReadFile(file); err != nil || string(text) != b.String() {
+		t.Errorf("%s is not what codes.go says, %v; -update writes it anew", file, err)
+	}
+	for _, form := range xenapi.ErrorForms() {
+		if xenapi.NewError(form.Code).Sentence() == "" || slices.Contains(form.Params, "") {
+			t.Errorf("form %q", form)
+		}
 	}
 }
 

@@ -28,6 +28,7 @@ var hints = map[string]string{
 	xenapi.CodePatchPrecheckFailedPrerequisiteMissing:    "apply the patches with these UUIDs first: poolpatch patch list",
 	xenapi.CodePatchPrecheckFailedWrongServerVersion:     "poolpatch host list shows the hosts' versions",
 	xenapi.CodePatchPrecheckFailedWrongServerBuild:       "poolpatch host list shows the hosts' versions",
+	xenapi.CodePatchTrustUnreadable:                      "mend the file or remove it; poolpatch key list on the host shows them all",
 	xenapi.CodeInvalidPatchWithLog:                       "poolpatch hotfix info FILE runs the same test on your machine",
 	xenapi.CodeVDIInUse:                                  "poolpatch task list shows what uses it",
 	xenapi.CodeOtherOperationInProgress:                  "poolpatch task list shows what is in progress",
@@ -74,7 +75,7 @@ func invalidPatchHint(reason string) string {
 		return "poolpatch key list shows the keys that this host trusts"
 	case strings.Contains(reason, "not signed"):
 		return "poolpatch hotfix sign FILE --key KEY, or gpg --sign FILE"
-	case strings.Contains(reason, "ended after"), strings.Contains(reason, "empty"):
+	case strings.Contains(reason, "cut off"), strings.Contains(reason, "too early"), strings.Contains(reason, "empty"):
 		return "the file is not whole: fetch it again"
 	}
 	return "poolpatch hotfix verify FILE runs the same test on your machine"

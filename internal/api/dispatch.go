@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
@@ -21,6 +22,9 @@ type API struct {
 	services Services
 	table    map[string]*method
 	log      *slog.Logger
+
+	permissions permissions
+	reference   func() []byte
 }
 
 // New builds the table.
@@ -28,6 +32,8 @@ func New(s Services, log *slog.Logger) *API {
 	a := &API{services: s, table: map[string]*method{}, log: log}
 	a.addImplicit()
 	a.addDeclared()
+	a.permissions = newPermissions(a.table)
+	a.reference = sync.OnceValue(a.marshalReference)
 	return a
 }
 
@@ -233,7 +239,7 @@ func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []ref
 		return nil, err
 	}
 	if m.sig.Lifecycle == "deprecated" && d.caller.Host == "" {
-		d.api.log.Warn("deprecated message", "message", m.sig.FullName(), "use", m.sig.Replacement, "user", c.caller.AuthUserName)
+		d.api.warnDeprecated(m.sig, c.caller)
 	}
 	host, err := d.api.placeOf(m, args)
 	if err != nil {
@@ -243,6 +249,16 @@ func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []ref
 		return m.handler(ctx, c, args)
 	}
 	return d.api.forward(ctx, m, host, c, args)
+}
+
+// warnDeprecated tells the administrator which user still sends a message that goes, and what to send instead where
+// anything took its place.
+func (a *API) warnDeprecated(sig xenapi.Signature, caller xenapi.Session) {
+	words := []any{"message", sig.FullName(), "user", caller.AuthUserName}
+	if sig.Replacement != "" {
+		words = append(words, "use", sig.Replacement)
+	}
+	a.log.Warn("deprecated message", words...)
 }
 
 func (m *method) authorize(c *call, args []reflect.Value) error {
@@ -279,7 +295,7 @@ func (a *API) addDeclared() {
 
 // refuse is the row of a message that a pool without virtual machines cannot serve.
 func refuse(sig xenapi.Signature, err error) *method {
-	return &method{sig: sig, params: anyParams(sig), handler: func(context.Context, *call, []reflect.Value) (any, error) {
+	return &method{sig: sig, params: anyParams(sig), refusal: err, handler: func(context.Context, *call, []reflect.Value) (any, error) {
 		return nil, err
 	}}
 }

@@ -315,6 +315,11 @@ func TestDeprecatedMessagesWarn(t *testing.T) {
 		}
 	}
 	p.refused(t, []string{xenapi.CodeMessageDeprecated}, "host_patch.apply", theRoot, dangling)
+	// Nothing took the place of this one.
+	p.code(t, "user.destroy", theRoot, dangling)
+	if got, want := p.log.with("message=user.destroy"), []string{"WARN deprecated message message=user.destroy user=root"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
 }
 
 func TestTheUnixSocketIsRoot(t *testing.T) {

@@ -34,6 +34,7 @@ var places = map[string]place{
 	"PBD.unplug": atPBD,
 
 	"SR.create":  atNewSR,
+	"SR.probe":   atHost(0),
 	"SR.destroy": atUnpluggedSR,
 	"SR.scan":    atSR(0),
 	"SR.update":  atSR(0),

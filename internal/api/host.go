@@ -43,3 +43,43 @@ func (a *API) setEnabled(ctx context.Context, host xenapi.Ref[xenapi.Host], enab
 		return db.Change(tx, host, func(rec *xenapi.Host) error { rec.Enabled = enabled; return nil })
 	})
 }
+
+// exists is what there is to say of a host where the rest is the same of every host.
+func (a *API) exists(host xenapi.Ref[xenapi.Host]) error {
+	return a.view(func(tx *db.Tx) error { _, err := db.Get(tx, host); return err })
+}
+
+// No host has extensions.
+func (a *API) hostHasExtension(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host], _ string) (bool, error) {
+	return false, a.exists(host)
+}
+
+func (a *API) poolHasExtension(_ context.Context, _ *call, self xenapi.Ref[xenapi.Pool], _ string) (bool, error) {
+	return false, a.view(func(tx *db.Tx) error { _, err := db.Get(tx, self); return err })
+}
+
+// A host runs its control domain alone, which stays where it is: there is nothing to evacuate, and nothing in the way of it.
+func (a *API) hostAssertCanEvacuate(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host]) error {
+	return a.exists(host)
+}
+
+func (a *API) hostEvacuate(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host], _ xenapi.Ref[network], _ int64) error {
+	return a.exists(host)
+}
+
+func (a *API) hostVMsInTheWay(_ context.Context, _ *call, self xenapi.Ref[xenapi.Host]) (map[xenapi.Ref[xenapi.VM]][]string, error) {
+	return map[xenapi.Ref[xenapi.VM]][]string{}, a.exists(self)
+}
+
+func (a *API) hostUncooperativeVMs(_ context.Context, _ *call, self xenapi.Ref[xenapi.Host]) ([]xenapi.Ref[xenapi.VM], error) {
+	return nil, a.exists(self)
+}
+
+// network stands for the class of a parameter that is not looked at.
+type network struct{}
+
+// Class names the XenAPI class.
+func (network) Class() string { return "network" }
+
+// poolSyncDatabase makes sure that this host sees all that was committed; what was is on a majority of the members' disks.
+func (a *API) poolSyncDatabase(ctx context.Context, _ *call) error { return a.services.DB.Sync(ctx) }

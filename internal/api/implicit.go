@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
 
@@ -11,6 +12,9 @@ import (
 
 // Classes whose objects are not listed to clients (facts, section 1).
 var unlisted = []string{"session", "user"}
+
+// roleClass is the class that has more objects than rows; see permissions.
+const roleClass = "role"
 
 // keyRoles are map keys that a weaker role than the map's own may write: clients keep notes there.
 var keyRoles = map[string]map[string]string{
@@ -73,6 +77,9 @@ func (a *API) addObjects(class *xenapi.Class) {
 		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
 			return inView(a, func(tx *db.Tx) (any, error) {
 				found, ok := tx.RefByUUID(name, args[0].String())
+				if !ok && name == roleClass {
+					found, ok = a.permissions.byUUID(args[0].String())
+				}
 				if !ok {
 					return nil, xenapi.ErrUUIDInvalid(name, args[0].String())
 				}
@@ -88,12 +95,13 @@ func (a *API) addObjects(class *xenapi.Class) {
 		})
 	a.implicit(class, "get_all_records", "("+name+" ref -> "+name+" record) map", read, nil, nil,
 		func(context.Context, *call, []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class) })
+			return inView(a, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class, everyone) })
 		})
+	a.addFilters(class)
 	if _, ok := class.Field("name_label"); ok {
 		a.implicit(class, "get_by_name_label", name+" ref set", read, []xenapi.Param{{Name: "label", Type: "string"}}, []reflect.Type{stringType},
 			func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-				return inView(a, func(tx *db.Tx) (any, error) { return byLabel(tx, class, args[0].String()) })
+				return inView(a, func(tx *db.Tx) (any, error) { return a.byLabel(tx, class, args[0].String()) })
 			})
 	}
 }
@@ -109,6 +117,9 @@ func inView(a *API, fn func(*db.Tx) (any, error)) (result any, err error) {
 // record is an object as the wire shows it: computed fields filled in.
 func (a *API) record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
 	stored, ok := tx.Record(class.Name, ref)
+	if !ok && class.Name == roleClass {
+		stored, ok = a.permissions.record(ref)
+	}
 	if !ok {
 		return nil, xenapi.ErrHandleInvalid(class.Name, orNull(ref))
 	}
@@ -131,6 +142,8 @@ func (a *API) allow(tx *db.Tx, ref string, rec any) {
 		rec.AllowedOperations = a.services.Storage.AllowedOnSR(tx, xenapi.Ref[xenapi.SR](ref), *rec)
 	case *xenapi.VDI:
 		rec.AllowedOperations = a.services.Storage.AllowedOnVDI(tx, *rec)
+	case *xenapi.Session:
+		rec.RBACPermissions = a.permissions.of(rec.Role)
 	}
 }
 
@@ -150,25 +163,54 @@ func fillComputed(tx *db.Tx, dst reflect.Value, f xenapi.Field, ref string) {
 	dst.Set(set)
 }
 
-func (a *API) allRecords(tx *db.Tx, class *xenapi.Class) (any, error) {
+// everyone is the predicate that means every object.
+func everyone(reflect.Value) bool { return true }
+
+func (a *API) allRecords(tx *db.Tx, class *xenapi.Class, meant predicate) (map[string]any, error) {
 	all := map[string]any{}
 	for _, ref := range tx.Refs(class.Name) {
 		rec, err := a.record(tx, class, ref)
 		if err != nil {
 			return nil, err
 		}
-		all[ref] = rec
+		if meant(reflect.ValueOf(rec)) {
+			all[ref] = rec
+		}
 	}
 	return all, nil
 }
 
-func byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
+// addFilters adds the messages that take an expression.
+func (a *API) addFilters(class *xenapi.Class) {
+	const read = xenapi.RoleReadOnly
+	expr, text := []xenapi.Param{{Name: "expr", Type: "string"}}, []reflect.Type{stringType}
+	matching := func(args []reflect.Value) (all map[string]any, err error) {
+		meant, err := parseExpression(class, args[0].String())
+		if err != nil {
+			return nil, err
+		}
+		err = a.view(func(tx *db.Tx) error { all, err = a.allRecords(tx, class, meant); return err })
+		return all, err
+	}
+	a.implicit(class, "get_all_where", class.Name+" ref set", read, expr, text,
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
+			all, err := matching(args)
+			return slices.Sorted(maps.Keys(all)), err
+		})
+	a.implicit(class, "get_all_records_where", "("+class.Name+" ref -> "+class.Name+" record) map", read, expr, text,
+		func(_ context.Context, _ *call, args []reflect.Value) (any, error) { return matching(args) })
+}
+
+func (a *API) byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
 	f, _ := class.Field("name_label")
 	found := []string{}
 	for _, ref := range tx.Refs(class.Name) {
 		if rec, ok := tx.Record(class.Name, ref); ok && reflect.ValueOf(rec).Field(f.Index).String() == label {
 			found = append(found, ref)
 		}
+	}
+	if _, ok := a.permissions.lowest[label]; ok && class.Name == roleClass {
+		found = append(found, xenapi.RoleRef(label).String())
 	}
 	return found, nil
 }
@@ -238,7 +280,7 @@ func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
 		return func(args []reflect.Value) (string, string) {
 			key := args[1].String()
 			if role, ok := keyRoles[class.Name+"."+f.Name][key]; ok {
-				return class.Name + "." + message + "/key:" + key, role
+				return keyPermission(class.Name, message, key), role
 			}
 			return class.Name + "." + message, f.SetterRole
 		}

@@ -169,7 +169,7 @@ func TestFindingObjects(t *testing.T) {
 			p.refused(t, []string{xenapi.CodeHandleInvalid, name, dangling}, name+getter, theRoot, dangling)
 		}
 		if name == "session" || name == "user" {
-			for _, listing := range []string{".get_all", ".get_all_records"} {
+			for _, listing := range []string{".get_all", ".get_all_records", ".get_all_where", ".get_all_records_where"} {
 				p.refused(t, []string{xenapi.CodeMessageMethodUnknown, name + listing}, name+listing, theRoot)
 			}
 			continue
@@ -180,6 +180,19 @@ func TestFindingObjects(t *testing.T) {
 		}
 		if got := texts(p.call(t, theRoot, name+".get_all")); !slices.Contains(got, ref) || len(got) != len(all.Members) {
 			t.Errorf("%s.get_all: %v", name, got)
+		}
+		expr := `field "uuid"="` + uuid + `"`
+		if got := texts(p.call(t, theRoot, name+".get_all_where", expr)); !slices.Equal(got, []string{ref}) {
+			t.Errorf("%s.get_all_where: %v", name, got)
+		}
+		if got := p.call(t, theRoot, name+".get_all_records_where", expr); len(got.Members) != 1 || !same(member(got, ref), member(all, ref)) {
+			t.Errorf("%s.get_all_records_where: %v", name, got)
+		}
+		if got := p.call(t, theRoot, name+".get_all_records_where", "true"); !same(got, all) {
+			t.Errorf("%s.get_all_records_where true: %d of %d", name, len(got.Members), len(all.Members))
+		}
+		if code := p.code(t, name+".get_all_where", theRoot, "field"); code != xenapi.CodeInvalidValue {
+			t.Errorf("%s.get_all_where of no expression: %q", name, code)
 		}
 	}
 }

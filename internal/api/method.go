@@ -29,6 +29,7 @@ type method struct {
 	// permission names what RBAC checks, where it is not the message itself (map keys).
 	permission func(args []reflect.Value) (name, lowest string)
 	implicit   bool
+	refusal    error // of a message that is not served: what its handler always gives
 }
 
 // bind makes a row of a declared message and a Go function

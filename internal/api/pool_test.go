@@ -70,13 +70,21 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	log, root := slog.New(p.log), t.TempDir()
 	p.auth = auth.New(d, here, log, auth.Options{})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
-	p.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log, storage.Options{})
+	mem := memsr.New(t, memsr.Options{Clone: true})
+	p.storage = storage.New(d, here, storage.Drivers{"mem": mem, "known": probing{mem}}, t.TempDir(), log, storage.Options{})
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
 	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
+}
+
+// probing is a driver that finds the SR which device_config names.
+type probing struct{ *memsr.Driver }
+
+func (probing) Probe(_ context.Context, deviceConfig map[string]string) (string, error) {
+	return deviceConfig["uuid"], nil
 }
 
 // newPool has one host, a session for each role and one for the local superuser.

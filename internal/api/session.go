@@ -32,6 +32,30 @@ func (a *API) sessionChangePassword(ctx context.Context, c *call, old, password 
 	return a.services.Auth.ChangePassword(ctx, c.caller.AuthUserName, old, password)
 }
 
+// sessionSlaveLogin opens a session for whoever knows the pool's secret. The host says who that is, which the secret proves
+// better.
+func (a *API) sessionSlaveLogin(ctx context.Context, c *call, _ hostRef, secret string) (xenapi.Ref[xenapi.Session], error) {
+	return a.services.Auth.LoginPool(ctx, secret, c.origin)
+}
+
+// The local logins are for a host that has no pool. Here every login is: where the database takes no changes, the session is
+// this host's own.
+func (a *API) sessionLocalLoginSecret(ctx context.Context, c *call, secret string) (xenapi.Ref[xenapi.Session], error) {
+	return a.services.Auth.LoginPool(ctx, secret, c.origin)
+}
+
+func (a *API) sessionLocalLogin(ctx context.Context, c *call, user, password string) (xenapi.Ref[xenapi.Session], error) {
+	return a.sessionLogin(ctx, c, user, password, "", "")
+}
+
+func (a *API) sessionSubjects(context.Context, *call) ([]string, error) {
+	return a.services.Auth.SubjectIdentifiers(), nil
+}
+
+func (a *API) sessionLogoutSubject(ctx context.Context, c *call, identifier string) error {
+	return a.services.Auth.LogoutSubject(ctx, identifier, c.session)
+}
+
 // userCreate takes the role and the password, which XenAPI's user record has no fields for, from
 // other_config; the password is not kept there.
 func (a *API) userCreate(ctx context.Context, _ *call, rec xenapi.User) (xenapi.Ref[xenapi.User], error) {
@@ -61,7 +85,7 @@ func (a *API) ownsTask(c *call, ref xenapi.Ref[xenapi.Task]) error {
 	if rec.AuthUser != "" && rec.AuthUser == c.caller.AuthUserSID {
 		return nil
 	}
-	return auth.Authorize(c.caller, "task.destroy/any", xenapi.RolePoolOperator)
+	return auth.Authorize(c.caller, anyTask, anyTaskRole)
 }
 
 func (a *API) taskDestroy(ctx context.Context, c *call, self xenapi.Ref[xenapi.Task]) error {

@@ -70,6 +70,10 @@ func (a *API) srSetShared(ctx context.Context, _ *call, sr srRef, value bool) er
 	return a.services.Storage.SetShared(ctx, sr, value)
 }
 
+func (a *API) srProbe(ctx context.Context, _ *call, _ hostRef, deviceConfig map[string]string, srType string, _ map[string]string) (string, error) {
+	return a.services.Storage.Probe(ctx, srType, deviceConfig)
+}
+
 func (a *API) srSupportedTypes(context.Context, *call) ([]string, error) {
 	return a.services.Storage.SupportedTypes(), nil
 }
@@ -162,4 +166,22 @@ func (a *API) vdiSetReadOnly(ctx context.Context, _ *call, vdi vdiRef, value boo
 
 func (a *API) vdiSetSharable(ctx context.Context, _ *call, vdi vdiRef, value bool) error {
 	return a.services.Storage.DescribeVDI(ctx, vdi, func(rec *xenapi.VDI) { rec.Sharable = value })
+}
+
+// vdiSetOnBoot takes what is so already: no SR resets an image when a virtual machine starts.
+func (a *API) vdiSetOnBoot(_ context.Context, _ *call, vdi vdiRef, value xenapi.OnBoot) error {
+	return a.view(func(tx *db.Tx) error {
+		rec, err := db.Get(tx, vdi)
+		if err == nil && value != xenapi.OnBootPersist {
+			err = xenapi.ErrSROperationNotSupported(rec.SR)
+		}
+		return err
+	})
+}
+
+// vdiSetAllowCaching notes a wish: nothing is cached here, so nothing follows from it.
+func (a *API) vdiSetAllowCaching(ctx context.Context, _ *call, vdi vdiRef, value bool) error {
+	return a.services.DB.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, vdi, func(rec *xenapi.VDI) error { rec.AllowCaching = value; return nil })
+	})
 }

@@ -11,11 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
-	"poolpatch/internal/rpc"
 	"poolpatch/xenapi"
 )
 
@@ -31,7 +29,7 @@ func TestTableGolden(t *testing.T) {
 	a := emptyTable()
 	var b bytes.Buffer
 	for _, name := range slices.Sorted(maps.Keys(a.table)) {
-		b.WriteString(a.describe(name, a.table[name]) + "\n")
+		b.WriteString(describe(name, a.table[name]) + "\n")
 	}
 	CompareGolden(t, "testdata/table.golden", b.Bytes())
 }
@@ -54,7 +52,7 @@ func CompareGolden(t *testing.T, file string, got []byte) {
 }
 
 // describe is a row as text: message, parameters, result | role | Async or not | session or not | who answers.
-func (a *API) describe(name string, m *method) string {
+func describe(name string, m *method) string {
 	params := make([]string, len(m.sig.Params))
 	for i, p := range m.sig.Params {
 		if params[i] = p.Name + " " + p.Type; p.Type == "" {
@@ -64,7 +62,7 @@ func (a *API) describe(name string, m *method) string {
 			params[i] += " = " + p.Default
 		}
 	}
-	words := []string{fmt.Sprintf("%s(%s) %s", name, strings.Join(params, ", "), a.result(m)), m.sig.Role, "Async", "session", a.answer(name, m)}
+	words := []string{fmt.Sprintf("%s(%s) %s", name, strings.Join(params, ", "), m.resultName()), m.sig.Role, "Async", "session", answer(m)}
 	if m.implicit || m.sig.NoAsync {
 		words[2] = "no Async"
 	}
@@ -80,57 +78,14 @@ func (a *API) describe(name string, m *method) string {
 	return strings.Join(words, " | ")
 }
 
-func (a *API) answer(name string, m *method) string {
+func answer(m *method) string {
 	if m.implicit {
 		return "implicit"
 	}
-	if _, ok := a.handlers()[name]; ok {
-		return "served"
+	if m.refusal != nil {
+		return xenapi.CodeOf(m.refusal)
 	}
-	_, err := m.handler(nil, nil, nil) // it refuses whatever it is given
-	return xenapi.CodeOf(err)
-}
-
-// result is the result's type; a getter's is that of its field.
-func (a *API) result(m *method) string {
-	if m.sig.Result != "" {
-		return m.sig.Result
-	}
-	for _, class := range Classes() {
-		if class.Name == m.sig.Class {
-			f, _ := class.Field(strings.TrimPrefix(m.sig.Name, "get_"))
-			return typeName(f.Type)
-		}
-	}
-	return "?"
-}
-
-// typeName is a Go type in XenAPI's words.
-func typeName(t reflect.Type) string {
-	if t == reflect.TypeFor[time.Time]() {
-		return "datetime"
-	}
-	switch v := reflect.Zero(t).Interface().(type) {
-	case interface{ Target() string }:
-		return v.Target() + " ref"
-	case interface{ Values() []string }:
-		return "enum"
-	case xenapi.Object:
-		return v.Class() + " record"
-	case rpc.Value:
-		return "any"
-	}
-	switch t.Kind() {
-	case reflect.Int64:
-		return "int"
-	case reflect.Float64:
-		return "float"
-	case reflect.Slice:
-		return typeName(t.Elem()) + " set"
-	case reflect.Map:
-		return "(" + typeName(t.Key()) + " -> " + typeName(t.Elem()) + ") map"
-	}
-	return t.Kind().String()
+	return "served"
 }
 
 // The declaration and the Go function are two texts: they must say the same.

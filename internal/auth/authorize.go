@@ -52,7 +52,7 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials, originator st
 		session, err := s.Session(ctx, ref)
 		return Caller{Ref: ref, Session: session, Done: func(context.Context) {}}, err
 	case c.PoolSecret != "":
-		ref, err := s.loginPool(ctx, c.PoolSecret, originator)
+		ref, err := s.LoginPool(ctx, c.PoolSecret, originator)
 		return s.temporary(ctx, ref, err)
 	case c.Basic:
 		ref, err := s.Login(ctx, c.User, c.Password, originator)
@@ -73,8 +73,8 @@ func (s *Service) temporary(ctx context.Context, ref xenapi.Ref[xenapi.Session],
 	}}, err
 }
 
-// loginPool opens a session for a host that knows the pool's secret.
-func (s *Service) loginPool(ctx context.Context, secret, originator string) (xenapi.Ref[xenapi.Session], error) {
+// LoginPool opens a session for a host that knows the pool's secret. Errors: SESSION_AUTHENTICATION_FAILED.
+func (s *Service) LoginPool(ctx context.Context, secret, originator string) (xenapi.Ref[xenapi.Session], error) {
 	known := false
 	_ = s.db.View(func(tx *db.Tx) error {
 		for _, pool := range db.All[xenapi.Pool](tx) {

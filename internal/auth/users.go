@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"poolpatch/internal/db"
@@ -129,4 +130,34 @@ func (s *Service) several() bool {
 		return nil
 	})
 	return hosts > 1
+}
+
+// SubjectIdentifiers lists who is logged in: every user but the local superuser, once.
+func (s *Service) SubjectIdentifiers() []string {
+	users := map[string]bool{}
+	_ = s.db.View(func(tx *db.Tx) error {
+		for _, rec := range db.All[xenapi.Session](tx) {
+			if isSubject(rec) {
+				users[rec.AuthUserSID] = true
+			}
+		}
+		return nil
+	})
+	return slices.Sorted(maps.Keys(users))
+}
+
+func isSubject(rec xenapi.Session) bool { return rec.Kind == kindUser && !rec.IsLocalSuperuser }
+
+// LogoutSubject ends a user's sessions but for the one that asks for it.
+func (s *Service) LogoutSubject(ctx context.Context, identifier string, asking xenapi.Ref[xenapi.Session]) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		for ref, rec := range db.All[xenapi.Session](tx) {
+			if isSubject(rec) && rec.AuthUserSID == identifier && ref != asking {
+				if err := db.Delete(tx, ref); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
 }

@@ -15,7 +15,7 @@ const maxAllowFile = 1 << 20 // bytes
 type AllowList map[string]bool
 
 // LoadAllowList reads a list: words of 64 hex digits, and comments from # to the end of the line. A file that
-// does not exist, and the name "", are an empty list.
+// does not exist, and the name "", are an empty list; one that is not understood is PATCH_TRUST_UNREADABLE.
 func LoadAllowList(file string) (AllowList, error) {
 	if file == "" {
 		return nil, nil
@@ -25,14 +25,14 @@ func LoadAllowList(file string) (AllowList, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("list of unsigned patches: %w", err)
+		return nil, unreadable(file, err)
 	}
 	list := AllowList{}
 	for n, line := range strings.Split(string(data), "\n") {
 		line, _, _ = strings.Cut(line, "#")
 		for _, word := range strings.Fields(line) {
 			if sum, err := hex.DecodeString(word); err != nil || len(sum) != 32 {
-				return nil, fmt.Errorf("list of unsigned patches %s line %d: %q is not a SHA-256", file, n+1, word)
+				return nil, unreadable(file, fmt.Errorf("line %d: %q is not a SHA-256", n+1, word))
 			}
 			list[strings.ToLower(word)] = true
 		}

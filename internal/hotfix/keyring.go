@@ -16,6 +16,8 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
+
+	"poolpatch/xenapi"
 )
 
 const (
@@ -54,23 +56,43 @@ type trustedKey struct {
 
 // LoadKeyring reads every file of a directory, each with one or more public keys, binary or armored. Names
 // that begin with a dot are passed over; a directory that is missing is an empty keyring. A file that cannot
-// be read in full, holds a private key, or repeats a key of another file is an error that names it: a keyring
-// that is half read could miss a revocation.
+// be read in full, holds a private key, or repeats a key of another file is PATCH_TRUST_UNREADABLE, which names it: a
+// keyring that is half read could miss a revocation.
 func LoadKeyring(dir string) (*Keyring, error) {
-	k := &Keyring{dir: dir}
+	k, faults := readKeyring(dir)
+	if len(faults) > 0 {
+		return nil, faults[0]
+	}
+	return k, nil
+}
+
+// ListKeys lists the keys of a directory as they are at a time, sorted by fingerprint, and a PATCH_TRUST_UNREADABLE for
+// each file because of which [LoadKeyring] gives none of them.
+func ListKeys(dir string, now time.Time) ([]Key, []*xenapi.Error) {
+	k, faults := readKeyring(dir)
+	return k.Keys(now), faults
+}
+
+func readKeyring(dir string) (k *Keyring, faults []*xenapi.Error) {
+	k = &Keyring{dir: dir}
 	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("trusted keys: %w", err)
+		return k, []*xenapi.Error{unreadable(dir, err)}
 	}
 	for _, f := range files {
 		if strings.HasPrefix(f.Name(), ".") || f.IsDir() {
 			continue
 		}
-		if err := k.load(filepath.Join(dir, f.Name())); err != nil {
-			return nil, fmt.Errorf("trusted key file %s: %w", filepath.Join(dir, f.Name()), err)
+		path := filepath.Join(dir, f.Name())
+		if err := k.load(path); err != nil {
+			faults = append(faults, unreadable(path, err))
 		}
 	}
-	return k, nil
+	return k, faults
+}
+
+func unreadable(file string, err error) *xenapi.Error {
+	return xenapi.ErrPatchTrustUnreadable(file, err.Error()).Because(err)
 }
 
 func (k *Keyring) load(path string) error {

@@ -2,12 +2,15 @@ package hotfix
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"poolpatch/xenapi"
 )
 
 func TestKeyringLists(t *testing.T) {
@@ -91,15 +94,15 @@ func TestLoadKeyringFiles(t *testing.T) {
 		{"many in one binary file", map[string][]byte{"a": binary}, 2, ""},
 		{"many armored blocks with text", map[string][]byte{"a": join([]byte("Vendor A:\n"), armoredA, []byte("\nVendor B:\n"), armoredB)}, 2, ""},
 		{"hidden files", map[string][]byte{".hidden": []byte("x"), "a": armoredA}, 1, ""},
-		{"empty file", map[string][]byte{"a": nil}, 0, "a: it holds no public key"},
-		{"text", map[string][]byte{"a": []byte("hello\n")}, 0, "a: read key: "},
-		{"cut armor", map[string][]byte{"a": armoredA[:len(armoredA)/2]}, 0, "a: read key: "},
-		{"cut binary", map[string][]byte{"a": binary[:len(binary)-3]}, 0, "a: read key: "},
-		{"damaged", map[string][]byte{"a": flip(binary, 100)}, 0, "a: read key: "},
-		{"keybox", map[string][]byte{"a": keybox}, 0, "a: this is a gpg keybox; write the key with gpg --export"},
-		{"private key", map[string][]byte{"a": private}, 0, "a: it holds a private key"},
-		{"the same key twice", map[string][]byte{"a": binary, "b": armoredA}, 0, "b: key " + g.keys["ed"] + " is in "},
-		{"signature", map[string][]byte{"a": g.must(t, []byte("x"), "-u", g.keys["ed"], "-o", "-", "--detach-sign")}, 0, "a: read key: "},
+		{"empty file", map[string][]byte{"a": nil}, 0, "a; it holds no public key"},
+		{"text", map[string][]byte{"a": []byte("hello\n")}, 0, "a; read key: "},
+		{"cut armor", map[string][]byte{"a": armoredA[:len(armoredA)/2]}, 0, "a; read key: "},
+		{"cut binary", map[string][]byte{"a": binary[:len(binary)-3]}, 0, "a; read key: "},
+		{"damaged", map[string][]byte{"a": flip(binary, 100)}, 0, "a; read key: "},
+		{"keybox", map[string][]byte{"a": keybox}, 0, "a; this is a gpg keybox; write the key with gpg --export"},
+		{"private key", map[string][]byte{"a": private}, 0, "a; it holds a private key"},
+		{"the same key twice", map[string][]byte{"a": binary, "b": armoredA}, 0, "b; key " + g.keys["ed"] + " is in "},
+		{"signature", map[string][]byte{"a": g.must(t, []byte("x"), "-u", g.keys["ed"], "-o", "-", "--detach-sign")}, 0, "a; read key: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -111,7 +114,7 @@ func TestLoadKeyringFiles(t *testing.T) {
 			}
 			k, err := LoadKeyring(dir)
 			if tt.want != "" {
-				if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, tt.want)) {
+				if xenapi.CodeOf(err) != xenapi.CodePatchTrustUnreadable || !strings.Contains(err.Error(), filepath.Join(dir, tt.want)) {
 					t.Errorf("%v, want %q", err, tt.want)
 				}
 				return
@@ -123,6 +126,27 @@ func TestLoadKeyringFiles(t *testing.T) {
 	}
 	if k, err := LoadKeyring("/no/such/directory"); err != nil || len(k.Keys(time.Now())) != 0 {
 		t.Errorf("a missing directory gave %v", err)
+	}
+}
+
+// What cannot be read is listed beside what can; a keyring is all or nothing.
+func TestListKeysNamesWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	g := newGPG(t)
+	dir := g.keyDir(t, "ed", "rsa")
+	for _, junk := range []string{"junk", "more"} {
+		if err := os.WriteFile(filepath.Join(dir, junk), []byte("hello\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, faults := ListKeys(dir, time.Now())
+	if len(keys) != 2 || len(faults) != 2 || faults[0].Params[0] != filepath.Join(dir, "junk") || faults[1].Params[0] != filepath.Join(dir, "more") {
+		t.Errorf("%d keys, faults %v", len(keys), faults)
+	}
+	patch := g.must(t, sample(100), "-u", g.keys["ed"], "-o", "-", "--sign")
+	_, err := NewVerifier(Options{KeyDir: dir}).Verify(contextNow, bytes.NewReader(patch), io.Discard)
+	if xenapi.CodeOf(err) != xenapi.CodePatchTrustUnreadable {
+		t.Errorf("a good patch: %v", err)
 	}
 }
 

@@ -56,7 +56,7 @@ func refusef(format string, args ...any) error { return refusal(fmt.Sprintf(form
 // error is nil: the signature is the last thing in the file.
 //
 // Errors: INVALID_PATCH with the reason; an error of r or w wrapped as it is, so that a client that went
-// away and a full disk are told from a bad patch; a key file that cannot be read.
+// away and a full disk are told from a bad patch; PATCH_TRUST_UNREADABLE, which no patch is at fault for.
 func (v *Verifier) Verify(ctx context.Context, r io.Reader, w io.Writer) (Signed, error) {
 	return v.pass(ctx, r, w, true)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -122,9 +121,9 @@ func booting(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/jsonrpc") {
 		answer, contentType = rpc.JSON, "application/json"
 	}
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		return // the client went away
+	body, ok := readCall(w, r)
+	if !ok {
+		return
 	}
 	reply, err := answer(r.Context(), notYet{}, body)
 	if err != nil {

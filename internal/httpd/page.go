@@ -50,7 +50,7 @@ func forbidden(w http.ResponseWriter, err *xenapi.Error) {
 func welcome(w http.ResponseWriter) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	writePage(w, "poolpatch", "This host keeps its pool's signed patches in disk images and applies them. "+
-		"It speaks XenAPI: XML-RPC at /, JSON-RPC at /jsonrpc. On the host itself, try: poolpatch patch list")
+		"It speaks XenAPI: XML-RPC at /, JSON-RPC at /jsonrpc; /api says what there is to call. On the host itself, try: poolpatch patch list")
 }
 
 // preflight answers the question of a browser whether scripts of other origins may call.

@@ -2,7 +2,9 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -16,7 +18,7 @@ import (
 // upload takes a patch: PUT /pool_patch_upload (facts, section 6). The SR is chosen here, so the
 // parameters sr_id and sr_uuid that newer clients send are accepted and not followed.
 func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
-	t, ok := s.admit(w, r, local, "pool_patch_upload", "http/put_pool_patch_upload", xenapi.RolePoolOperator)
+	t, ok := s.admit(w, r, local, "pool_patch_upload", "http/put_pool_patch_upload")
 	if !ok {
 		return
 	}
@@ -25,7 +27,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 		s.passOn(w, r, t, host)
 		return
 	}
-	in, err := takeOver(w, r)
+	in, err := s.takeOver(w, r, "upload", xenapi.ErrInvalidPatch)
 	if err != nil {
 		s.refuse(w, r, t, err)
 		return
@@ -52,7 +54,7 @@ func taker(tx *db.Tx) xenapi.Ref[xenapi.Host] {
 
 // download sends a signed patch: GET /pool_patch_download?uuid=U.
 func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
-	t, ok := s.admit(w, r, local, "pool_patch_download", "http/get_pool_patch_download", xenapi.RolePoolOperator)
+	t, ok := s.admit(w, r, local, "pool_patch_download", "http/get_pool_patch_download")
 	if !ok {
 		return
 	}
@@ -75,10 +77,21 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 			h.Set("Content-Length", strconv.FormatInt(size, 10))
 			h.Set("Connection", "close")
 			_, err := io.Copy(w, body)
-			return err
+			return s.departed(r, err)
 		})
 	})
 	s.cutOff(w, err, begun)
+}
+
+// departed makes CLIENT_ERROR of an error in sending a body that is the client's doing: the connection broke. Other errors
+// stay as they are.
+func (s *Server) departed(r *http.Request, err error) error {
+	_, network := errors.AsType[*net.OpError](err)
+	if err == nil || xenapi.CodeOf(err) != "" || !network && r.Context().Err() == nil {
+		return err
+	}
+	s.log.Info("client went away from a transfer", "path", r.URL.Path, "error", err)
+	return xenapi.ErrClientError().Because(err)
 }
 
 // keeper is the host that has a patch: one that sees its VDI, or else the coordinator, on which its file may be.

@@ -82,9 +82,13 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request, t transfer, host
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
-		early := io.LimitReader(buffered, int64(buffered.Reader.Buffered()))
-		if _, err := io.CopyBuffer(there, io.MultiReader(early, here), make([]byte, bodyBuffer)); err == nil {
+		client := &failing{r: io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), here)}
+		switch _, err := io.CopyBuffer(there, client, make([]byte, bodyBuffer)); {
+		case err == nil:
 			closeWrite(there) // a body without a length ends so
+		case client.failed:
+			breakOff(there) // the client has gone away: the other host must not wait for the rest
+			giveUp()
 		}
 	}()
 	_, err = io.CopyBuffer(here, there, make([]byte, bodyBuffer))
@@ -93,6 +97,30 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request, t transfer, host
 	}
 	giveUp()
 	<-sent
+}
+
+// failing tells, when a copy has failed, whether it was the reading that did. A host that takes no more of a body may still
+// be saying why.
+type failing struct {
+	r      io.Reader
+	failed bool
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	f.failed = err != nil && err != io.EOF
+	return n, err
+}
+
+// breakOff resets a connection. One that is only closed would look like the end of a body of no known length.
+func breakOff(c net.Conn) {
+	if secured, ok := c.(*tls.Conn); ok {
+		c = secured.NetConn()
+	}
+	if tcp, ok := c.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+	c.Close()
 }
 
 func closeWrite(c net.Conn) {

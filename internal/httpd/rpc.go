@@ -2,17 +2,24 @@ package httpd
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
 )
 
-// maxCall is the longest RPC body, in bytes.
-const maxCall = 300 << 10
+const (
+	// maxCall is the longest RPC body, in bytes.
+	maxCall = 300 << 10
+	// callTimeout is how long it may take to come.
+	callTimeout = time.Minute
+)
 
 type codec func(ctx context.Context, d rpc.Dispatcher, body []byte) ([]byte, error)
 
@@ -35,9 +42,9 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, local bool, answer
 		page(w, http.StatusRequestEntityTooLarge, "Request Entity Too Large", "A call may be 307200 bytes long")
 		return
 	}
-	body := make([]byte, r.ContentLength)
-	if _, err := io.ReadFull(r.Body, body); err != nil {
-		return // the client went away
+	body, ok := readCall(w, r)
+	if !ok {
+		return
 	}
 	c, err := s.callerOf(r, local)
 	if err != nil {
@@ -63,6 +70,20 @@ func (s *Server) call(w http.ResponseWriter, r *http.Request, local bool, answer
 		h.Set("Connection", "close")
 	}
 	w.Write(reply)
+}
+
+// readCall reads a body whose length is known and within the limit. It answers a client that does not send it in time, and
+// leaves alone one that went away. The bound ends with the body: net/http lifts it when all has come.
+func readCall(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(callTimeout)); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		return nil, false // the connection is closed
+	}
+	body := make([]byte, r.ContentLength)
+	_, err := io.ReadFull(r.Body, body)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		page(w, http.StatusRequestTimeout, "Request Timeout", "The body of the call did not come")
+	}
+	return body, err == nil
 }
 
 func originator(r *http.Request) string {

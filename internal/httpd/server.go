@@ -125,6 +125,7 @@ var routes = []route{
 	{http.MethodGet, "/pool_patch_download", (*Server).download},
 	{http.MethodPut, "/import_raw_vdi", (*Server).importRaw},
 	{http.MethodGet, "/export_raw_vdi", (*Server).exportRaw},
+	{http.MethodGet, "/api", (*Server).reference},
 	{http.MethodGet, "/metrics", (*Server).metrics},
 	{http.MethodGet, "/check", (*Server).check},
 	{http.MethodGet, "/pool_backup", (*Server).backup},

@@ -13,7 +13,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -65,9 +67,33 @@ type site struct {
 	sr      xenapi.Ref[xenapi.SR]
 	key     *hotfix.SigningKey
 
-	plain, tls, socket string // addresses
+	plain, tls, socket string           // addresses
+	listener           *net.TCPListener // at plain
 	stop               context.CancelFunc
 	served             chan error
+	alarms             *alarms
+}
+
+// alarms keeps the lines of the log that are worse than information.
+type alarms struct {
+	mu  sync.Mutex
+	all []string
+}
+
+func (a *alarms) Enabled(_ context.Context, l slog.Level) bool { return l > slog.LevelInfo }
+func (a *alarms) WithAttrs([]slog.Attr) slog.Handler           { return a }
+func (a *alarms) WithGroup(string) slog.Handler                { return a }
+func (a *alarms) Handle(_ context.Context, r slog.Record) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.all = append(a.all, r.Level.String()+" "+r.Message)
+	return nil
+}
+
+func (a *alarms) lines() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.all)
 }
 
 func tables() []db.Table {
@@ -85,8 +111,9 @@ func newSite(t testing.TB) *site {
 	d, err := db.Open(t.Context(), memkv.New(), db.Options{Writer: "here", Tables: tables()})
 	must(t, err)
 	t.Cleanup(d.Close)
-	log, root := slog.New(slog.DiscardHandler), t.TempDir()
-	s := &site{db: d, served: make(chan error, 1)}
+	root := t.TempDir()
+	s := &site{db: d, served: make(chan error, 1), alarms: &alarms{}}
+	log := slog.New(s.alarms)
 	s.newKey(t, root)
 	s.auth = auth.New(d, here, log, auth.Options{})
 	s.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
@@ -159,6 +186,7 @@ func (s *site) serve(t testing.TB, server *httpd.Server) {
 	must(t, err)
 	local, err := net.Listen("unix", filepath.Join(dir, "socket"))
 	must(t, err)
+	s.listener = plain.(*net.TCPListener)
 	s.plain, s.tls, s.socket = plain.Addr().String(), secure.Addr().String(), local.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	s.stop = cancel
@@ -319,6 +347,13 @@ func (w *wire) head() *http.Response {
 func (w *wire) end() {
 	w.t.Helper()
 	must(w.t, w.Conn.(interface{ CloseWrite() error }).CloseWrite())
+}
+
+// reset goes away so that the server's next read or write fails.
+func (w *wire) reset() {
+	w.t.Helper()
+	must(w.t, w.Conn.(*net.TCPConn).SetLinger(0))
+	w.Close()
 }
 
 // rest reads until the server closes, and closes.

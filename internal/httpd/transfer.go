@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -14,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"poolpatch/internal/api"
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/pool"
@@ -42,7 +44,7 @@ type transfer struct {
 // admit authenticates a transfer and checks its role. It answers the request itself when it refuses: a
 // session that is not valid leaves the client's task pending, a role that does not allow it fails the
 // task (facts, section 2). Who is admitted calls caller.Done at the end.
-func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission, role string) (transfer, bool) {
+func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name, permission string) (transfer, bool) {
 	params := parameters(r)
 	caller, err := s.authenticate(r, params, local)
 	if err != nil {
@@ -60,7 +62,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 	if err = s.ownsTask(caller, t.task); err != nil {
 		t.task = "" // not the caller's to fail either
 	} else {
-		err = auth.Authorize(caller.Session, permission, role)
+		err = auth.Authorize(caller.Session, permission, api.HandlerRoles[permission])
 	}
 	if err != nil {
 		s.refuse(w, r, t, err)
@@ -166,17 +168,19 @@ func credentials(r *http.Request, params url.Values, local bool) auth.Credential
 
 // stream is a connection that a handler has taken over to read a body from.
 type stream struct {
-	conn   net.Conn
-	source *patient
-	body   io.Reader
+	conn     net.Conn
+	source   *patient
+	arriving *arriving // reads source
+	body     io.Reader // reads arriving, perhaps through a framing
 	// length is what the request announced, -1 for nothing.
 	length int64
 }
 
 // takeOver answers 200 with the given headers before a byte of the body is read, and gives the body:
 // clients send nothing until they have seen the answer. A body without a length ends with the
-// connection; net/http would take it for empty.
-func takeOver(w http.ResponseWriter, r *http.Request, headers ...string) (*stream, error) {
+// connection; net/http would take it for empty. A read of the body that fails gives what cutOff makes of a
+// sentence about the upload or the image.
+func (s *Server) takeOver(w http.ResponseWriter, r *http.Request, what string, cutOff func(reason string) *xenapi.Error, headers ...string) (*stream, error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
@@ -184,18 +188,18 @@ func takeOver(w http.ResponseWriter, r *http.Request, headers ...string) (*strea
 	in := &stream{conn: conn, source: &patient{conn: conn}, length: -1}
 	if err := in.answer(r, headers); err != nil {
 		conn.Close()
-		return nil, err
+		return nil, cutOff("the client went away before its " + what).Because(err)
 	}
 	source := bufio.NewReaderSize(io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), in.source), bodyBuffer)
+	in.arriving = &arriving{r: source, ctx: context.Background(), what: what, cutOff: cutOff, log: s.log}
 	switch {
 	case len(r.TransferEncoding) > 0:
-		in.body = httputil.NewChunkedReader(source)
+		in.arriving.r = httputil.NewChunkedReader(source)
 	case r.Header.Get("Content-Length") != "":
 		in.length = r.ContentLength
-		in.body = io.LimitReader(source, r.ContentLength)
-	default:
-		in.body = source
+		in.arriving.r = io.LimitReader(source, r.ContentLength)
 	}
+	in.body = in.arriving
 	return in, nil
 }
 
@@ -215,22 +219,35 @@ func (in *stream) answer(r *http.Request, headers []string) error {
 
 // until makes reads of the body fail when ctx ends, with the reason why it did.
 func (in *stream) until(ctx context.Context) (stop func() bool) {
-	in.body = &cancellable{ctx, in.body}
+	in.arriving.ctx = ctx
 	return context.AfterFunc(ctx, in.source.interrupt)
 }
 
-// cancellable is a body whose reads are interrupted when ctx ends: what they then say is only that.
-type cancellable struct {
-	ctx context.Context // of the transfer that the body belongs to
-	r   io.Reader
+// arriving is a body on its way in. Where a read of it fails, the client has gone away, or its network has, and the
+// error says so in the API's words: neither the patch nor this host is at fault.
+type arriving struct {
+	r        io.Reader
+	ctx      context.Context // of the transfer that the body belongs to, once that has begun
+	what     string          // it is, in a sentence
+	cutOff   func(reason string) *xenapi.Error
+	log      *slog.Logger
+	received int64
 }
 
-func (c *cancellable) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	if cause := context.Cause(c.ctx); err != nil && cause != nil {
-		err = cause
+func (a *arriving) Read(p []byte) (int, error) {
+	n, err := a.r.Read(p)
+	a.received += int64(n)
+	if err == nil {
+		return n, nil
 	}
-	return n, err
+	if cause := context.Cause(a.ctx); cause != nil {
+		return n, cause // the read was interrupted: what it says is only that
+	}
+	if err == io.EOF {
+		return n, err
+	}
+	a.log.Info("transfer cut off by its client", "transfer", a.what, "received", a.received, "error", err)
+	return n, a.cutOff(fmt.Sprintf("the %s was cut off after %d bytes", a.what, a.received)).Because(err)
 }
 
 // finish tells an error in the body of the answer, for clients that look nowhere else, lets the client

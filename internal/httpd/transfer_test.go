@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -158,6 +159,7 @@ func TestUploads(t *testing.T) {
 			w.send([]byte("0\r\n\r\n"))
 		}},
 		{"1 PiB that ends early", "HTTP/1.1", []string{"Host: pool", "Content-Length: 1125899906842624"}, toEOF},
+		{"a length that is too large", "HTTP/1.1", []string{"Host: pool", fmt.Sprint("Content-Length: ", len(signed)+1000)}, toEOF},
 		{"expecting to be told to go on", "HTTP/1.1", []string{"Host: pool", "Expect: 100-continue", length}, whole},
 	} {
 		ref := s.newTask(t, theRoot)
@@ -312,6 +314,20 @@ func TestATaskThatHasEndedTakesNoTransfer(t *testing.T) {
 	s.nothingLeft(t)
 }
 
+// An import is refused before its 200: its head names the task, which must be there by then.
+func TestATaskThatHasEndedTakesNoImport(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vdi := s.newVDI(t, mib)
+	ref := s.newTask(t, theRoot)
+	must(t, s.tasks.Settle(t.Context(), ref, "done before"))
+	resp, body := s.do(t, "PUT", "/import_raw_vdi?vdi="+string(vdi)+"&task_id="+string(ref), "Cookie: session_id="+theRoot, "Content-Length: 0")
+	if rec := get(s, ref); resp.StatusCode != 500 || !strings.Contains(body, xenapi.CodeOperationNotAllowed) || rec.Result != "done before" {
+		t.Errorf("%d %s; task %s %q", resp.StatusCode, body, rec.Status, rec.Result)
+	}
+	s.nothingLeft(t, vdi)
+}
+
 func TestUploadOverTLSAndDownload(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -410,6 +426,10 @@ func TestImportInChunks(t *testing.T) {
 	add(0, 0)
 	w := s.beginUpload(t, "PUT /import_raw_vdi?chunked&vdi="+string(vdi)+" HTTP/1.0", "Cookie: session_id="+theRoot)
 	resp := w.head()
+	// A client that gives no task is told which one its import is.
+	if rec := get(s, xenapi.Ref[xenapi.Task](resp.Header.Get("task-id"))); rec.NameLabel != "import_raw_vdi" || rec.Status != xenapi.TaskStatusPending {
+		t.Errorf("task-id %q is the task %+v", resp.Header.Get("task-id"), rec)
+	}
 	w.send(stream) // and the connection stays open: the last chunk is the end
 	w.rest(resp)
 	if _, body := s.do(t, "GET", "/export_raw_vdi?vdi="+string(vdi), "Cookie: session_id="+theRoot); body != string(want) {
@@ -545,4 +565,88 @@ func TestAnImageThatIsTooLong(t *testing.T) {
 		t.Errorf("task %s %q; the client reads %q", rec.Status, rec.ErrorInfo, body)
 	}
 	s.nothingLeft(t, vdi)
+}
+
+// A client that goes away is told from a patch or an image that is bad, and from a fault of this host: there is a code,
+// and no line in the log that somebody must look at.
+func TestAClientThatGoesAway(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed, want := s.signed(t, mib), image()
+	vdi := s.newVDI(t, int64(len(want)))
+	half := len(signed) / 2
+	for _, c := range []struct {
+		what, path, header string
+		body               []byte
+		leave              func(*wire)
+		error              string
+	}{
+		{"reset in an upload", "/pool_patch_upload?", fmt.Sprint("Content-Length: ", len(signed)), signed[:half], (*wire).reset,
+			xenapi.CodeInvalidPatch + " the upload was cut off after [0-9]+ bytes"},
+		{"reset before the first byte", "/pool_patch_upload?", fmt.Sprint("Content-Length: ", len(signed)), nil, (*wire).reset,
+			xenapi.CodeInvalidPatch + " the upload was cut off after 0 bytes"},
+		{"reset in an upload of no known length", "/pool_patch_upload?", "Accept: */*", signed[:half], (*wire).reset,
+			xenapi.CodeInvalidPatch + " the upload was cut off after [0-9]+ bytes"},
+		{"chunks without a last one", "/pool_patch_upload?", "Transfer-Encoding: chunked", fmt.Appendf(nil, "%x\r\n%s\r\n", half, signed[:half]), (*wire).end,
+			fmt.Sprintf("%s the upload was cut off after %d bytes", xenapi.CodeInvalidPatch, half)},
+		{"reset in an import", "/import_raw_vdi?vdi=" + string(vdi), fmt.Sprint("Content-Length: ", len(want)), want[:mib], (*wire).reset,
+			xenapi.CodeVDIIOError + " the image was cut off after [0-9]+ bytes"},
+		{"reset in an import of no known length", "/import_raw_vdi?vdi=" + string(vdi), "Accept: */*", want[:mib], (*wire).reset,
+			xenapi.CodeVDIIOError + " the image was cut off after [0-9]+ bytes"},
+		{"reset within a chunk of XenAPI's framing", "/import_raw_vdi?chunked&vdi=" + string(vdi), "Accept: */*", append(chunkHeader(0, len(want)), want[:mib]...), (*wire).reset,
+			xenapi.CodeVDIIOError + " the image was cut off after [0-9]+ bytes"},
+	} {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "PUT "+c.path+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool", "Cookie: session_id="+theRoot, c.header)
+		w.head()
+		w.send(c.body)
+		c.leave(w)
+		s.await(t, c.what, func(tx *db.Tx) bool {
+			rec, _ := db.Lookup(tx, ref)
+			return rec.Status != xenapi.TaskStatusPending
+		})
+		got := strings.Join(get(s, ref).ErrorInfo, " ")
+		if ok, err := regexp.MatchString("^"+c.error+"$", got); err != nil || !ok {
+			t.Errorf("%s: %q, want %q", c.what, got, c.error)
+		}
+		s.nothingLeft(t, vdi)
+	}
+	if lines := s.alarms.lines(); len(lines) > 0 {
+		t.Errorf("in the log: %q", lines)
+	}
+}
+
+// So it is on the way out.
+func TestAClientThatGoesAwayFromADownload(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed := s.signed(t, 16*mib) // more than a connection holds
+	w := s.beginUpload(t, "PUT /pool_patch_upload?session_id="+theRoot+" HTTP/1.0", fmt.Sprint("Content-Length: ", len(signed)))
+	resp := w.head()
+	w.send(signed)
+	w.rest(resp)
+	vdi := s.newVDI(t, 64*mib)
+	kept := []xenapi.Ref[xenapi.VDI]{vdi}
+	for _, rec := range all[xenapi.PoolPatch](s) {
+		kept = append(kept, rec.VDI)
+	}
+	for _, path := range []string{"/pool_patch_download?uuid=" + theUUID, "/export_raw_vdi?vdi=" + string(vdi)} {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "GET "+path+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool", "Cookie: session_id="+theRoot)
+		if resp := w.head(); resp.StatusCode != 200 {
+			t.Fatalf("%s: %d", path, resp.StatusCode)
+		}
+		w.reset()
+		s.await(t, path, func(tx *db.Tx) bool {
+			rec, _ := db.Lookup(tx, ref)
+			return rec.Status != xenapi.TaskStatusPending
+		})
+		if got := get(s, ref).ErrorInfo; !slices.Equal(got, []string{xenapi.CodeClientError}) {
+			t.Errorf("%s: %q", path, got)
+		}
+		s.nothingLeft(t, kept...)
+	}
+	if lines := s.alarms.lines(); len(lines) > 0 {
+		t.Errorf("in the log: %q", lines)
+	}
 }

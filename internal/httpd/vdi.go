@@ -19,7 +19,7 @@ import (
 
 // importRaw writes a VDI: PUT /import_raw_vdi (facts, section 6). Without a vdi it makes one on the SR.
 func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
-	t, ok := s.admit(w, r, local, "import_raw_vdi", "http/put_import_raw_vdi", xenapi.RoleVMAdmin)
+	t, ok := s.admit(w, r, local, "import_raw_vdi", "http/put_import_raw_vdi")
 	if !ok {
 		return
 	}
@@ -45,10 +45,29 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	if s.redirect(w, r, t, s.srOf(vdi, sr), local) {
 		return
 	}
-	in, err := takeOver(w, r, "Content-Type: application/octet-stream", "task-id: "+t.task.String())
-	if err != nil {
-		s.refuse(w, r, t, err)
+	var in *stream
+	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (_ any, err error) {
+		if in, err = s.takeOverImage(w, r, t, work.Ref()); err != nil {
+			return nil, err
+		}
+		defer in.until(ctx)()
+		if vdi.IsNull() {
+			return s.importNew(ctx, work, sr, in)
+		}
+		return vdi, s.Storage.ImportRaw(ctx, work, vdi, in.body, in.length)
+	})
+	if in == nil {
+		s.cutOff(w, err, false)
 		return
+	}
+	in.finish(err)
+}
+
+// takeOverImage names the task in the head of the answer: a client that gave none looks there for how its import ends.
+func (s *Server) takeOverImage(w http.ResponseWriter, r *http.Request, t transfer, ref xenapi.Ref[xenapi.Task]) (*stream, error) {
+	in, err := s.takeOver(w, r, "image", xenapi.ErrVDIIOError, "Content-Type: application/octet-stream", "task-id: "+ref.String())
+	if err != nil {
+		return nil, err
 	}
 	switch {
 	case t.params.Has("chunked"):
@@ -58,14 +77,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 	case in.length > 0:
 		in.body = &whole{r: in.body, length: in.length}
 	}
-	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
-		defer in.until(ctx)()
-		if vdi.IsNull() {
-			return s.importNew(ctx, work, sr, in)
-		}
-		return vdi, s.Storage.ImportRaw(ctx, work, vdi, in.body, in.length)
-	})
-	in.finish(err)
+	return in, nil
 }
 
 func (s *Server) importNew(ctx context.Context, t *task.Task, sr xenapi.Ref[xenapi.SR], in *stream) (any, error) {
@@ -215,7 +227,7 @@ func (f *framed) next() error {
 
 // exportRaw reads a VDI: GET /export_raw_vdi, as a whole or a range of it.
 func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
-	t, ok := s.admit(w, r, local, "export_raw_vdi", "http/get_export_raw_vdi", xenapi.RoleVMAdmin)
+	t, ok := s.admit(w, r, local, "export_raw_vdi", "http/get_export_raw_vdi")
 	if !ok {
 		return
 	}
@@ -247,7 +259,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		begun = true
 		exportHeaders(w.Header(), export.UUID, work.Ref(), offset, length, export.Size, status)
 		w.WriteHeader(status)
-		return "", export.Write(ctx, w, offset, length)
+		return "", s.departed(r, export.Write(ctx, w, offset, length))
 	})
 	s.cutOff(w, err, begun)
 }

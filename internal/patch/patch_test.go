@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -303,6 +304,19 @@ func TestUploadsThatFail(t *testing.T) {
 	s.driver.CheckEmpty()
 }
 
+// A patch that is whole is taken although more was announced: its signature says that nothing is missing, and its size is
+// what came (facts, section 6).
+func TestAnnouncedLengthsAreNotBelieved(t *testing.T) {
+	s := newSite(t, memsr.Options{})
+	x := s.start(t, nil).withSR(t)
+	good := s.sign(t, program{})
+	ref, err := x.uploadStream(strings.NewReader(string(good)), int64(len(good))+1000)
+	if rec := get(x, ref); err != nil || rec.UUID != theUUID || rec.Size != int64(len(good)) {
+		t.Errorf("the record is %+v, %v", rec, err)
+	}
+	x.clean(t, "a patch that is shorter than announced")
+}
+
 func TestAnUpperCaseUUIDIsFolded(t *testing.T) {
 	s := newSite(t, memsr.Options{})
 	x := s.start(t, nil).withSR(t)
@@ -364,9 +378,9 @@ func TestUploadsThatEndEarly(t *testing.T) {
 	s := newSite(t, memsr.Options{})
 	x := s.start(t, nil).withSR(t)
 	good := s.sign(t, program{})
-	gone := errors.New("connection reset by peer")
+	gone := xenapi.ErrInvalidPatch("the upload was cut off after 100 bytes").Because(syscall.ECONNRESET)
 	_, err := x.uploadStream(io.MultiReader(strings.NewReader(string(good[:100])), failing{gone}), int64(len(good)))
-	if err == nil || xenapi.CodeOf(err) == "INVALID_PATCH" {
+	if !errors.Is(err, gone) {
 		t.Errorf("a client that went away gave %v", err)
 	}
 	x.clean(t, "client gone")

@@ -1,9 +1,12 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -234,6 +237,43 @@ func TestDownloadFromAnyHost(t *testing.T) {
 	})
 	if _, err := p.two.Client().DownloadPatch(context.Background(), legacy.UUID, &got, nil); err != nil || !bytes.Equal(got.Bytes(), file) {
 		t.Errorf("the other host gives %d bytes of the legacy file's %d, %v", got.Len(), len(file), err)
+	}
+	p.clean()
+}
+
+// TestAClientOfAnotherHostGoesAway: the host that takes the upload hears at once that its client did, though it has another
+// connection.
+func TestAClientOfAnotherHostGoesAway(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	program := harness.Program{}
+	patch := program.Signed(t)
+	task := p.two.NewTask("upload")
+	head, err := p.two.Head(task, fmt.Sprint("Content-Length: ", len(patch)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", p.two.Address(), &tls.Config{InsecureSkipVerify: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, head); err != nil {
+		t.Fatal(err)
+	}
+	if resp, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("the answer is %v, %v", resp, err)
+	}
+	if _, err := conn.Write(patch[:len(patch)/2]); err != nil {
+		t.Fatal(err)
+	}
+	tcp := conn.NetConn().(*net.TCPConn)
+	if err := errors.Join(tcp.SetLinger(0), tcp.Close()); err != nil {
+		t.Fatal(err)
+	}
+	// Not that the file ends too early: a body of no known length would have ended there.
+	if err := harness.Failure(harness.Wait(p.two, task)); err == nil || !strings.Contains(err.Error(), "INVALID_PATCH [the upload was cut off after ") {
+		t.Errorf("the upload ended with %v", err)
 	}
 	p.clean()
 }

@@ -208,6 +208,9 @@ func unfit(path string) string {
 // Probe implements storage.Prober.
 func (Driver) Probe(_ context.Context, deviceConfig map[string]string) (uuid string, err error) {
 	location := deviceConfig[locationKey]
+	if reason := unfit(location); reason != "" {
+		return "", xenapi.ErrValueNotSupported("device_config:"+locationKey, location, reason)
+	}
 	if _, err := os.Stat(location); errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	}

@@ -186,6 +186,26 @@ func TestLocationsThatCannotBe(t *testing.T) {
 	}
 }
 
+// A probe tells an SR from a directory that is none, and a place that cannot be one from both.
+func TestProbe(t *testing.T) {
+	t.Parallel()
+	uuid, above := xenapi.NewUUID(), t.TempDir()
+	path := filepath.Join(above, "sr")
+	if err := (Driver{}).Create(t.Context(), config(uuid, path)); err != nil {
+		t.Fatal(err)
+	}
+	for location, want := range map[string]string{path: uuid, above: "", filepath.Join(above, "none"): ""} {
+		if got, err := (Driver{}).Probe(t.Context(), map[string]string{locationKey: location}); err != nil || got != want {
+			t.Errorf("%s: %q, %v; want %q", location, got, err, want)
+		}
+	}
+	for _, location := range []string{"", "relative", "/"} {
+		if _, err := (Driver{}).Probe(t.Context(), map[string]string{locationKey: location}); xenapi.CodeOf(err) != xenapi.CodeValueNotSupported {
+			t.Errorf("%q: %v", location, err)
+		}
+	}
+}
+
 func TestCreateRefusesTheDirectoryOf(t *testing.T) {
 	t.Parallel()
 	t.Run("another SR", func(t *testing.T) {
