@@ -41,6 +41,8 @@ func (a *API) handlers() map[string]any {
 		"session.change_password":     a.sessionChangePassword,
 		"user.create":                 a.userCreate,
 		"user.destroy":                a.userDestroy,
+		"user.get_all_records":        a.userGetAllRecords,
+		"user.set_password":           a.userSetPassword,
 
 		"task.create":         a.taskCreate,
 		"task.destroy":        a.taskDestroy,
