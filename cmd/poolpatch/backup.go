@@ -16,6 +16,7 @@ import (
 	"poolpatch/internal/durable"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/pool"
+	"poolpatch/xenapi"
 )
 
 func (c *cli) poolBackup() *cobra.Command {
@@ -47,8 +48,9 @@ func (c *cli) poolRestore() *cobra.Command {
 		Use:   "restore FILE",
 		Short: "Make this host's database from a backup, while its daemon is stopped",
 		Long: `Make this host's database from a file that "pool backup" wrote, while its daemon is stopped. The host
-that restores must be one of the pool in the backup. Its database directory must be empty: move an
-old one away first. The pool's other hosts come back with "pool join", one by one.
+that restores must be one of the pool in the backup, by its UUID in var/lib/poolpatch/host-uuid. Its
+database directory must be empty: move an old one away first. The pool's other hosts come back with
+"pool join", one by one.
 
 Nothing is left of a restoration that fails.`,
 		Example: `  systemctl stop poolpatch
@@ -62,7 +64,11 @@ Nothing is left of a restoration that fails.`,
 				return err
 			}
 			defer in.Close()
-			n, err := restore(cmd.Context(), pathsBelow(c.root), in)
+			saved, err := c.backupOf(in)
+			if err != nil {
+				return fmt.Errorf("%s: %w", args[0], err)
+			}
+			n, err := restore(cmd.Context(), pathsBelow(c.root), saved)
 			if errors.Is(err, db.ErrNotEmpty) {
 				err = hinted{err, "mv " + pathsBelow(c.root).etcd + " somewhere else first"}
 			}
@@ -76,9 +82,27 @@ Nothing is left of a restoration that fails.`,
 	return cmd
 }
 
+// backupOf reads a backup of a pool that this host is one of: the daemon of any other would find that it was ejected, and
+// begin a pool of its own.
+func (c *cli) backupOf(in io.Reader) (db.Saved, error) {
+	saved, err := db.ReadBackup(in)
+	if err != nil {
+		return db.Saved{}, err
+	}
+	file := pathsBelow(c.root).hostUUID
+	uuid, err := readHostUUID(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return db.Saved{}, hinted{fmt.Errorf("this host has no UUID yet: there is no %s", file), "restore on a host of the pool in the backup"}
+	}
+	if err == nil && !saved.Has(xenapi.Host{}.Class(), uuid) {
+		err = hinted{fmt.Errorf("this host, %s, is not one of the pool in the backup", uuid), "restore on a host of that pool"}
+	}
+	return saved, err
+}
+
 // restore makes a database beside the place where it belongs, and moves it there when it is whole: a crash leaves a
 // directory that the next restoration removes.
-func restore(ctx context.Context, p paths, backup io.Reader) (keys int, err error) {
+func restore(ctx context.Context, p paths, backup db.Saved) (keys int, err error) {
 	if entries, err := os.ReadDir(p.etcd); err == nil && len(entries) > 0 {
 		return 0, fmt.Errorf("%s: %w", p.etcd, db.ErrNotEmpty)
 	}
@@ -98,7 +122,7 @@ func restore(ctx context.Context, p paths, backup io.Reader) (keys int, err erro
 	return keys, durable.SyncDir(filepath.Dir(p.etcd))
 }
 
-func fill(ctx context.Context, dir string, backup io.Reader) (keys int, err error) {
+func fill(ctx context.Context, dir string, backup db.Saved) (keys int, err error) {
 	server, err := etcdserver.Start(ctx, etcdserver.Config{Dir: dir, Name: "poolpatch"})
 	if err != nil {
 		return 0, err

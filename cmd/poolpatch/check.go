@@ -22,10 +22,11 @@ func (c *cli) checkCommand() *cobra.Command {
 		Short: "Compare what the daemon promises with what is there",
 		Long: `Compare what the daemon promises with what is there: every VDI belongs to a record or a task,
 every mount and loop device to a task, every applied patch has its stamp. It changes nothing
-without --repair, and asks the daemon of this host over its unix socket.
+without --repair, and asks the daemon of this host over its unix socket. A repair never destroys
+what a record or a task knows: where that is the question, it says what a person can do.
 
-Exit code 0 when all is well, 4 when a promise is broken. What breaks none and is only to be known is
-listed without a rule.`,
+Exit code 0 when all is well, or was repaired, 4 when a promise is broken still. What breaks none and
+is only to be known is listed without a rule.`,
 		Example: `  poolpatch check
   poolpatch check --deep             read the content of every patch too
   poolpatch check --repair`,
@@ -57,7 +58,7 @@ func (c *cli) check(ctx context.Context, deep, repair bool) error {
 	} else {
 		err = c.findings(answer.Findings)
 	}
-	if err == nil && slices.ContainsFunc(answer.Findings, broken) {
+	if err == nil && slices.ContainsFunc(answer.Findings, left) {
 		return exitError(exitFindings)
 	}
 	return err
@@ -65,6 +66,9 @@ func (c *cli) check(ctx context.Context, deep, repair bool) error {
 
 // broken tells a broken promise from what is only to be known.
 func broken(f check.Finding) bool { return f.Invariant != "" }
+
+// left tells what is broken still from what was repaired.
+func left(f check.Finding) bool { return broken(f) && !f.Repaired }
 
 func (c *cli) findings(found []check.Finding) error {
 	if len(found) == 0 {
@@ -79,8 +83,8 @@ func (c *cli) findings(found []check.Finding) error {
 			rule, repair = "-", "nothing is broken"
 		case f.Repaired:
 			repair = "repaired: " + f.Repair
-		case repair == "":
-			repair = "a person must decide"
+		case f.Advice != "":
+			repair = "a person decides: " + f.Advice
 		}
 		rows = append(rows, []string{rule, f.Object, f.Problem, repair})
 	}

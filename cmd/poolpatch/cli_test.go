@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/spf13/cobra"
+
 	"poolpatch/xenapi"
 	"poolpatch/xenapi/client"
 )
@@ -193,5 +195,15 @@ func TestPlainProgress(t *testing.T) {
 	}
 	if out.String() != "upload: 1 GiB\nupload: 2 GiB\nupload: 3 GiB\n" {
 		t.Errorf("lines %q", out.String())
+	}
+}
+
+// A file that is as it was verifies, whatever became of the VDI that it was uploaded into.
+func TestHintForASpoiledVDI(t *testing.T) {
+	t.Parallel()
+	err := xenapi.ErrInvalidPatch("the content of the patch's VDI is not what was uploaded: poolpatch1:00 instead of poolpatch1:01")
+	hint := (&cli{}).hint(&cobra.Command{}, err, exitFailed)
+	if !strings.Contains(hint, "vdi destroy") || !strings.Contains(hint, "patch upload") {
+		t.Errorf("hint: %q", hint)
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -80,7 +81,30 @@ func (c *serveConfig) check() error {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		return fmt.Errorf("--tls-cert and --tls-key go together")
 	}
+	return errors.Join(c.checkEtcd(), c.checkPassword())
+}
+
+// checkEtcd refuses half of what an etcd cluster of one's own needs: the other half would be ignored.
+func (c *serveConfig) checkEtcd() error {
+	secured := c.EtcdCA != "" || c.EtcdCert != "" || c.EtcdKey != ""
+	switch {
+	case secured && len(c.EtcdEndpoints) == 0:
+		return fmt.Errorf("--etcd-ca, --etcd-cert and --etcd-key are for --etcd-endpoints, which are missing")
+	case secured && c.EtcdCA == "":
+		return fmt.Errorf("--etcd-cert and --etcd-key need --etcd-ca")
+	case (c.EtcdCert == "") != (c.EtcdKey == ""):
+		return fmt.Errorf("--etcd-cert and --etcd-key go together")
+	}
 	return nil
+}
+
+// checkPassword refuses a file without a password: root would have none, and nobody would know.
+func (c *serveConfig) checkPassword() error {
+	password, err := firstLine(c.RootPasswordFile)
+	if err == nil && password == "" && c.RootPasswordFile != "" {
+		err = fmt.Errorf("--root-password-file %s: its first line is empty", c.RootPasswordFile)
+	}
+	return err
 }
 
 // paths are the daemon's own, below its root.

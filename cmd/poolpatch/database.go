@@ -72,6 +72,7 @@ func (c databaseConfig) open(ctx context.Context) (*database, error) {
 
 // external reaches an etcd of the administrator's own.
 func (c databaseConfig) external(ctx context.Context) (*database, error) {
+	c.log.Info("waiting for the database", "endpoints", c.serve.EtcdEndpoints)
 	client, err := etcdserver.Connect(ctx, c.serve.EtcdEndpoints, etcdserver.TLSConfig{CAFile: c.serve.EtcdCA, CertFile: c.serve.EtcdCert, KeyFile: c.serve.EtcdKey})
 	if err != nil {
 		return nil, err

@@ -71,6 +71,8 @@ func (c *cli) hint(cmd *cobra.Command, err error, code int) string {
 // invalidPatchHint goes by the reason, which is a sentence.
 func invalidPatchHint(reason string) string {
 	switch {
+	case strings.Contains(reason, "VDI is not what was uploaded"):
+		return "poolpatch vdi destroy VDI, the one that poolpatch patch show UUID names; then poolpatch patch upload FILE"
 	case strings.Contains(reason, "signed by key"), strings.Contains(reason, "trusts no key"):
 		return "poolpatch key list shows the keys that this host trusts"
 	case strings.Contains(reason, "not signed"):

@@ -115,6 +115,9 @@ func signingKey(file, passphraseFile string) (*hotfix.SigningKey, error) {
 		return nil, err
 	}
 	key, err := hotfix.ParseSigningKey(data, []byte(passphrase))
+	if errors.Is(err, hotfix.ErrProtected) && passphraseFile == "" {
+		err = hinted{err, "--passphrase-file FILE, whose first line is the passphrase"}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -130,12 +133,15 @@ func (c *cli) trustFlags(cmd *cobra.Command, t *trust) *cobra.Command {
 	return cmd
 }
 
-func (c *cli) verifier(t trust) *hotfix.Verifier {
+func (c *cli) verifier(t trust) (*hotfix.Verifier, error) {
 	dir := pathsBelow(c.root).keys
 	if t.keys != "" {
 		dir = t.keys
+		if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+			return nil, fmt.Errorf("--keys: there is no directory %s", dir)
+		}
 	}
-	return hotfix.NewVerifier(hotfix.Options{KeyDir: dir, Log: slog.New(slog.NewTextHandler(c.stderr, nil))})
+	return hotfix.NewVerifier(hotfix.Options{KeyDir: dir, Log: slog.New(slog.NewTextHandler(c.stderr, nil))}), nil
 }
 
 func (c *cli) hotfixVerify() *cobra.Command {
@@ -147,13 +153,17 @@ func (c *cli) hotfixVerify() *cobra.Command {
   poolpatch hotfix verify my-fix.gpg --keys keys/`,
 		Args: arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.verifier(t)
+			if err != nil {
+				return err
+			}
 			in, length, err := c.input(args[0])
 			if err != nil {
 				return err
 			}
 			defer in.Close()
 			m := c.bytesMeter("verify", length)
-			signed, err := c.verifier(t).Verify(cmd.Context(), in, io.Discard)
+			signed, err := v.Verify(cmd.Context(), in, io.Discard)
 			m.end()
 			if err != nil {
 				return err
@@ -173,12 +183,16 @@ this machine: only what a trusted key has signed is run.`,
 		Example: "  poolpatch hotfix info my-fix.gpg --keys keys/",
 		Args:    arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := c.verifier(t)
+			if err != nil {
+				return err
+			}
 			in, _, err := c.input(args[0])
 			if err != nil {
 				return err
 			}
 			defer in.Close()
-			return c.patchInfo(cmd.Context(), c.verifier(t), in)
+			return c.patchInfo(cmd.Context(), v, in)
 		},
 	}, &t)
 }
@@ -208,7 +222,8 @@ func (c *cli) hotfixKey() *cobra.Command {
 		Use:   "generate-key FILE",
 		Short: "Make a key to try things out with: FILE and FILE.pub",
 		Long: `Make a key to try things out with: the private half in FILE, the public half in FILE.pub. Keys
-that sign patches for others are made with gpg, and kept where they cannot be read.`,
+that sign patches for others are made with gpg, and kept where they cannot be read. A file that
+is there already is never overwritten.`,
 		Example: `  poolpatch hotfix generate-key test-key --name "Test" --email test@example.com
   cp test-key.pub /etc/poolpatch/trusted-keys.d/`,
 		Args: arguments("FILE"),
@@ -217,7 +232,7 @@ that sign patches for others are made with gpg, and kept where they cannot be re
 	cmd.Flags().StringVar(&email, "email", "", "`ADDRESS` of the user id")
 	cmd.Flags().StringVar(&passphraseFile, "passphrase-file", "", "`FILE` whose first line protects the private key")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if strings.HasSuffix(args[0], ".pub") {
+		if strings.HasSuffix(args[0], ".pub") || args[0] == "-" {
 			return usagef("FILE is the private key; FILE.pub is written beside it")
 		}
 		passphrase, err := firstLine(passphraseFile)
@@ -228,12 +243,36 @@ that sign patches for others are made with gpg, and kept where they cannot be re
 		if err != nil {
 			return err
 		}
-		if err := c.outputFile(args[0], 0o600, writing(private)); err != nil {
-			return err
-		}
-		return c.outputFile(args[0]+".pub", 0o644, writing(public))
+		return writeKey(args[0], private, public)
 	}
 	return cmd
+}
+
+// writeKey writes both halves of a key, or none.
+func writeKey(file string, private, public []byte) error {
+	if err := writeNew(file, 0o600, private); err != nil {
+		return err
+	}
+	if err := writeNew(file+".pub", 0o644, public); err != nil {
+		return errors.Join(err, os.Remove(file))
+	}
+	return nil
+}
+
+// writeNew writes a file that must not be there yet: a private key that is overwritten is lost.
+func writeNew(name string, perm os.FileMode, text []byte) error {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, perm)
+	if errors.Is(err, os.ErrExist) {
+		return hinted{fmt.Errorf("%s is there already", name), "give another FILE, or move that one away if nobody needs it"}
+	}
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	return nil
 }
 
 func writing(text []byte) func(io.Writer) error {

@@ -83,66 +83,6 @@ func (c *cli) hostPatches(ctx context.Context, p *client.Client, host xenapi.Ref
 	return c.table("PATCH NAME STATE SINCE", rows)
 }
 
-func (c *cli) userCommand() *cobra.Command {
-	return c.connected(group("user", "Users who may log in: add, remove",
-		`Users who may log in over HTTPS, each with a role. root is always there.`, c.userAdd(), c.userRemove()))
-}
-
-func (c *cli) userAdd() *cobra.Command {
-	var role, file, full string
-	cmd := &cobra.Command{
-		Use:   "add NAME",
-		Short: "Add a user with a role; prints the UUID",
-		Long: `Add a user with a role; prints the UUID, by which the user is removed.
-
-Roles, strongest first: pool-admin, pool-operator (patches and storage), vm-power-admin,
-vm-admin (disk images), vm-operator, read-only. Each may what the weaker ones may.`,
-		Example: "  poolpatch user add alice --role pool-operator --new-password-file pw",
-		Args:    arguments("NAME"),
-	}
-	cmd.Flags().StringVar(&role, "role", xenapi.RoleReadOnly, "`ROLE` of the user")
-	cmd.Flags().StringVar(&file, "new-password-file", "", "`FILE` whose first line becomes the user's password")
-	cmd.Flags().StringVar(&full, "full-name", "", "`NAME` in full")
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		password, err := firstLine(file)
-		if err == nil && password == "" {
-			err = fmt.Errorf("--new-password-file is missing, or empty")
-		}
-		if err != nil {
-			return usageError{err}
-		}
-		return c.pool(func(ctx context.Context, p *client.Client, args []string) error {
-			rec := xenapi.User{ShortName: args[0], Fullname: full, OtherConfig: map[string]string{"role": role, "password": password}}
-			ref, err := client.Call[xenapi.Ref[xenapi.User]](ctx, p, "user.create", rec)
-			if err != nil {
-				return err
-			}
-			uuid, err := client.Call[string](ctx, p, "user.get_uuid", ref)
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(c.stdout, uuid)
-			return err
-		})(cmd, args)
-	}
-	return cmd
-}
-
-func (c *cli) userRemove() *cobra.Command {
-	return &cobra.Command{
-		Use: "remove UUID", Short: "Remove a user and end the user's sessions",
-		Example: "  poolpatch user remove 5d0c8a4e-2f5b-4a55-9f0a-0c9d6f0f6b9e",
-		Args:    arguments("UUID"),
-		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
-			ref, err := client.Call[xenapi.Ref[xenapi.User]](ctx, p, "user.get_by_uuid", args[0])
-			if err != nil {
-				return err
-			}
-			return p.Do(ctx, "user.destroy", ref)
-		}),
-	}
-}
-
 func (c *cli) hostEnable() *cobra.Command {
 	return c.hostVerb("enable HOST", "Say that a host is ready for work", "Say that a host is ready for work.", "  poolpatch host enable host2", "host.enable")
 }

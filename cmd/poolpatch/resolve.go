@@ -33,6 +33,8 @@ var (
 		func(r xenapi.PBD) string { return r.UUID }, func(xenapi.PBD) string { return "" }, false}
 	hosts = kind[xenapi.Host]{"host", "hosts", "poolpatch host list",
 		func(r xenapi.Host) string { return r.UUID }, func(r xenapi.Host) string { return r.NameLabel }, true}
+	users = kind[xenapi.User]{"user", "users", "poolpatch user list",
+		func(r xenapi.User) string { return r.UUID }, func(r xenapi.User) string { return r.ShortName }, true}
 	tasks = kind[xenapi.Task]{"task", "tasks", "poolpatch task list",
 		func(r xenapi.Task) string { return r.UUID }, func(r xenapi.Task) string { return r.NameLabel }, false}
 )

@@ -158,7 +158,7 @@ Exit codes:
     1  the pool refused, or it failed
     2  the command line is wrong; nothing was done
     3  no daemon could be reached
-    4  "poolpatch check" found something
+    4  "poolpatch check" found something that is not repaired
   130  interrupted; what had begun was cancelled and cleaned up`
 
 func (c *cli) command() *cobra.Command {

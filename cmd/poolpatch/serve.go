@@ -195,18 +195,25 @@ func makeDirectories(p paths) error {
 
 // hostUUID is the host's name for good: made at its first start.
 func hostUUID(p paths) (string, error) {
-	text, err := os.ReadFile(p.hostUUID)
-	if err == nil {
-		if uuid, ok := xenapi.ParseUUID(strings.TrimSpace(string(text))); ok {
-			return uuid, nil
-		}
-		return "", fmt.Errorf("%s holds no UUID", p.hostUUID)
-	}
+	uuid, err := readHostUUID(p.hostUUID)
 	if !errors.Is(err, os.ErrNotExist) {
+		return uuid, err
+	}
+	uuid = xenapi.NewUUID()
+	return uuid, durable.WriteFile(p.hostUUID, []byte(uuid+"\n"), 0o644)
+}
+
+// readHostUUID reads the name that a host has got. Errors: os.ErrNotExist.
+func readHostUUID(file string) (string, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
 		return "", fmt.Errorf("host's UUID: %w", err)
 	}
-	uuid := xenapi.NewUUID()
-	return uuid, durable.WriteFile(p.hostUUID, []byte(uuid+"\n"), 0o644)
+	uuid, ok := xenapi.ParseUUID(strings.TrimSpace(string(text)))
+	if !ok {
+		return "", fmt.Errorf("%s holds no UUID", file)
+	}
+	return uuid, nil
 }
 
 // listen opens the addresses without TLS.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
@@ -210,18 +211,27 @@ func (m *method) split(params []rpc.Value) (xenapi.Ref[xenapi.Session], []rpc.Va
 
 // run carries the call out, as a task where the message may be one, on the host that it is for.
 func (d dispatcher) run(ctx context.Context, m *method, name string, async bool, c *call, args []reflect.Value) (any, error) {
-	if m.implicit || m.sig.NoAsync {
-		return d.carryOut(ctx, m, c, args)
-	}
 	spec := task.Spec{
 		Label: name, Session: c.session, User: c.caller.AuthUserSID,
-		OtherConfig: d.caller.OtherConfig, Encode: rpc.MarshalXMLValue,
+		OtherConfig: d.caller.OtherConfig, Encode: rpc.MarshalXMLValue, Audit: d.audit(m, c, args),
+	}
+	tasks := d.api.services.Tasks
+	if m.implicit || m.sig.NoAsync {
+		began := time.Now()
+		result, err := d.carryOut(ctx, m, c, args)
+		if !c.elsewhere {
+			tasks.Ended(ctx, spec, began, err)
+		}
+		return result, err
 	}
 	work := func(ctx context.Context, t *task.Task) (any, error) {
 		c.task = t
-		return d.carryOut(ctx, m, c, args)
+		result, err := d.carryOut(ctx, m, c, args)
+		if object := d.api.objectOf(reflect.ValueOf(result)); object != "" {
+			t.About(object)
+		}
+		return result, err
 	}
-	tasks := d.api.services.Tasks
 	if async {
 		return tasks.Go(ctx, spec, work)
 	}

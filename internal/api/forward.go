@@ -169,6 +169,7 @@ func (a *API) forward(ctx context.Context, m *method, host hostRef, c *call, arg
 	for i, arg := range args {
 		params[i] = arg.Interface()
 	}
+	c.elsewhere = true
 	var t xenapi.Ref[xenapi.Task]
 	if c.task != nil {
 		c.task.Elsewhere()

@@ -47,6 +47,8 @@ func (a *API) handlers() map[string]any {
 		"session.logout_subject_identifier":       a.sessionLogoutSubject,
 		"user.create":                             a.userCreate,
 		"user.destroy":                            a.userDestroy,
+		"user.get_all_records":                    a.userGetAllRecords,
+		"user.set_password":                       a.userSetPassword,
 
 		"role.get_permissions":              a.roleGetPermissions,
 		"role.get_permissions_name_label":   a.roleGetPermissionNames,

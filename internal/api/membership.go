@@ -46,8 +46,8 @@ func (a *API) poolAdmit(ctx context.Context, _ *call, session, application strin
 	return string(text), err
 }
 
-func (a *API) poolEject(ctx context.Context, _ *call, host hostRef) error {
-	return a.services.Cluster.Eject(ctx, host)
+func (a *API) poolEject(ctx context.Context, c *call, host hostRef) error {
+	return a.services.Cluster.Eject(ctx, c.task.Ref(), host)
 }
 
 func (a *API) poolCreateJoinToken(ctx context.Context, _ *call, lifetime int64) (string, error) {

@@ -18,6 +18,8 @@ type call struct {
 	local   bool       // it came over the unix socket
 	task    *task.Task // nil for messages that have no Async form
 	origin  string
+
+	elsewhere bool // another host was asked to do it
 }
 
 // method is a row of the table.

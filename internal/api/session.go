@@ -57,19 +57,38 @@ func (a *API) sessionLogoutSubject(ctx context.Context, c *call, identifier stri
 }
 
 // userCreate takes the role and the password, which XenAPI's user record has no fields for, from
-// other_config; the password is not kept there.
+// other_config, where the role stays to be read; the password is not kept there.
 func (a *API) userCreate(ctx context.Context, _ *call, rec xenapi.User) (xenapi.Ref[xenapi.User], error) {
 	role, password := rec.OtherConfig["role"], rec.OtherConfig["password"]
 	if role == "" {
 		role = xenapi.RoleReadOnly
 	}
 	rec.OtherConfig = maps.Clone(rec.OtherConfig)
+	if rec.OtherConfig == nil {
+		rec.OtherConfig = map[string]string{}
+	}
+	rec.OtherConfig["role"] = role
 	delete(rec.OtherConfig, "password")
 	return a.services.Auth.CreateUser(ctx, rec, role, password)
 }
 
 func (a *API) userDestroy(ctx context.Context, _ *call, self xenapi.Ref[xenapi.User]) error {
 	return a.services.Auth.DestroyUser(ctx, self)
+}
+
+// userGetAllRecords is hidden, for clients that watch each class whose records are listed: XenAPI lists no users, and has
+// no events of them.
+func (a *API) userGetAllRecords(context.Context, *call) (map[xenapi.Ref[xenapi.User]]xenapi.User, error) {
+	users := map[xenapi.Ref[xenapi.User]]xenapi.User{}
+	return users, a.view(func(tx *db.Tx) error {
+		maps.Insert(users, db.All[xenapi.User](tx))
+		return nil
+	})
+}
+
+// userSetPassword is for whoever administers the pool: session.change_password changes root's alone.
+func (a *API) userSetPassword(ctx context.Context, _ *call, self xenapi.Ref[xenapi.User], password string) error {
+	return a.services.Auth.ResetPassword(ctx, self, password)
 }
 
 func (a *API) taskCreate(ctx context.Context, c *call, label, description string) (xenapi.Ref[xenapi.Task], error) {

@@ -88,6 +88,15 @@ func (s *Service) SetPassword(ctx context.Context, name, password string) error 
 	})
 }
 
+// ResetPassword is SetPassword for a user by its reference. Errors: HANDLE_INVALID, CHANGE_PASSWORD_REJECTED.
+func (s *Service) ResetPassword(ctx context.Context, ref xenapi.Ref[xenapi.User], password string) error {
+	var rec xenapi.User
+	if err := s.db.View(func(tx *db.Tx) (err error) { rec, err = db.Get(tx, ref); return err }); err != nil {
+		return err
+	}
+	return s.SetPassword(ctx, rec.ShortName, password)
+}
+
 // ChangePassword replaces a user's password by one that knows it.
 func (s *Service) ChangePassword(ctx context.Context, name, old, password string) error {
 	user, _ := s.user(name)

@@ -12,8 +12,10 @@ type Fault struct {
 	Invariant string // I1 to I6, as ARCHITECTURE.md numbers them; "" for none
 	Object    string // what is wrong, in an administrator's words
 	Problem   string
-	Repair    string // what Fix would do, "" when only a person can help
+	Repair    string // what Fix would do
+	Done      string // what Fix has done
 	Fix       func(context.Context) error
+	Advice    string // where there is no Fix: what a person can do, with the command for it
 }
 
 // Finding is a fault as it is reported.
@@ -21,8 +23,9 @@ type Finding struct {
 	Invariant string `json:"invariant"`
 	Object    string `json:"object"`
 	Problem   string `json:"problem"`
-	Repair    string `json:"repair"`
+	Repair    string `json:"repair"` // what a repair would do; what it has done if Repaired
 	Repaired  bool   `json:"repaired"`
+	Advice    string `json:"advice"` // what a person can do, where no repair can
 }
 
 // Auditor audits one service. A deep audit reads the content of every patch.
@@ -39,18 +42,24 @@ func Run(ctx context.Context, deep, repair bool, auditors ...Auditor) ([]Finding
 			return nil, err
 		}
 		for _, f := range faults {
-			finding := Finding{Invariant: f.Invariant, Object: f.Object, Problem: f.Problem, Repair: f.Repair}
-			if repair && f.Fix != nil {
-				if err := f.Fix(ctx); err != nil {
-					finding.Problem += "; the repair failed: " + err.Error()
-				} else {
-					finding.Repaired = true
-				}
-			}
-			findings = append(findings, finding)
+			findings = append(findings, report(ctx, f, repair))
 		}
 	}
 	return findings, nil
+}
+
+// report repairs a fault if that is asked for, and says what became of it.
+func report(ctx context.Context, f Fault, repair bool) Finding {
+	finding := Finding{Invariant: f.Invariant, Object: f.Object, Problem: f.Problem, Repair: f.Repair, Advice: f.Advice}
+	if !repair || f.Fix == nil {
+		return finding
+	}
+	if err := f.Fix(ctx); err != nil {
+		finding.Problem += "; the repair failed: " + err.Error()
+		return finding
+	}
+	finding.Repair, finding.Repaired = f.Done, true
+	return finding
 }
 
 // confirmed gives the faults that two audits in a row find.

@@ -33,7 +33,7 @@ func (l *looks) Audit(_ context.Context, deep bool) ([]check.Fault, error) {
 func steady(faults ...check.Fault) *looks { return &looks{found: [][]check.Fault{faults}} }
 
 func fault(object string, fix func(context.Context) error) check.Fault {
-	return check.Fault{Invariant: "I4", Object: object, Problem: "leaked", Repair: "remove it", Fix: fix}
+	return check.Fault{Invariant: "I4", Object: object, Problem: "leaked", Repair: "remove it", Done: "it was removed", Fix: fix}
 }
 
 func finding(object string) check.Finding {
@@ -86,7 +86,7 @@ func TestRepair(t *testing.T) {
 		want   check.Finding
 	}{
 		{"not asked for", false, ok, 0, finding("vdi")},
-		{"possible", true, ok, 1, check.Finding{Invariant: "I4", Object: "vdi", Problem: "leaked", Repair: "remove it", Repaired: true}},
+		{"possible", true, ok, 1, check.Finding{Invariant: "I4", Object: "vdi", Problem: "leaked", Repair: "it was removed", Repaired: true}},
 		{"for a person alone", true, nil, 0, finding("vdi")},
 		{"that fails", true, fails, 0, check.Finding{Invariant: "I4", Object: "vdi", Problem: "leaked; the repair failed: the device is busy", Repair: "remove it"}},
 	} {
@@ -140,7 +140,9 @@ func TestFindingsAsJSON(t *testing.T) {
 	t.Parallel()
 	for want, a := range map[string]check.Auditor{
 		`[]`: steady(),
-		`[{"invariant":"I4","object":"vdi","problem":"leaked","repair":"remove it","repaired":false}]`: steady(fault("vdi", nil)),
+		`[{"invariant":"I4","object":"vdi","problem":"leaked","repair":"remove it","repaired":false,"advice":""}]`: steady(fault("vdi", nil)),
+		`[{"invariant":"I4","object":"loop","problem":"held","repair":"","repaired":false,"advice":"losetup -d loop"}]`: steady(
+			check.Fault{Invariant: "I4", Object: "loop", Problem: "held", Advice: "losetup -d loop"}),
 	} {
 		findings, err := check.Run(t.Context(), false, false, a)
 		if err != nil {

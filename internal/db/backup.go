@@ -39,8 +39,23 @@ const (
 	restoreOps = 1000
 )
 
-// ErrNotEmpty says that a store holds a pool already.
-var ErrNotEmpty = errors.New("the store is not empty")
+// ErrNotEmpty says that a store holds a pool already, ErrNoBackup that a file is no backup, or not a whole one.
+var (
+	ErrNotEmpty = errors.New("the store is not empty")
+	ErrNoBackup = errors.New("the file is not a whole backup of a pool")
+)
+
+// Saved is what a whole backup holds.
+type Saved struct {
+	lines  []line
+	schema string
+}
+
+// Has reports whether there is a row of a class with a uuid.
+func (s Saved) Has(class, uuid string) bool {
+	key := uuidKey(class, uuid)[len(prefix):]
+	return slices.ContainsFunc(s.lines, func(l line) bool { return l.Key == key })
+}
 
 // Backup writes a store's records as they are at one revision, and gives how many keys there were. Classes that mean
 // nothing after the daemons that wrote them (signs of life, sessions) are left out by name. It holds secrets.
@@ -78,18 +93,14 @@ func lasting(key string, without []string) (string, bool) {
 	return "", false
 }
 
-// Restore writes a backup into an empty store. Nothing is written unless the backup is whole. A store that was left in
-// the middle of it is one that no daemon opens. Errors: ErrNotEmpty, ErrNewerSchema, ErrDamaged.
-func Restore(ctx context.Context, store Store, r io.Reader) (keys int, err error) {
-	lines, schema, err := readBackup(r)
-	if err != nil {
-		return 0, fmt.Errorf("restore: %w", err)
-	}
+// Restore writes a backup into an empty store. A store that was left in the middle of it is one that no daemon opens.
+// Errors: ErrNotEmpty.
+func Restore(ctx context.Context, store Store, saved Saved) (keys int, err error) {
 	if items, _, err := store.Load(ctx, prefix); err != nil || len(items) > 0 {
 		return 0, fmt.Errorf("restore: %w", errors.Join(err, notEmpty(items)))
 	}
 	absent := []Guard{{schemaKey, 0}}
-	for chunk := range slices.Chunk(lines, restoreOps) {
+	for chunk := range slices.Chunk(saved.lines, restoreOps) {
 		ops := make([]Op, len(chunk))
 		for i, l := range chunk {
 			ops[i] = Op{Key: prefix + l.Key, Value: []byte(l.Value)}
@@ -99,10 +110,10 @@ func Restore(ctx context.Context, store Store, r io.Reader) (keys int, err error
 		}
 	}
 	// The version makes it a database, and comes last.
-	if _, err := store.Commit(ctx, absent, []Op{{Key: schemaKey, Value: []byte(schema)}}); err != nil {
+	if _, err := store.Commit(ctx, absent, []Op{{Key: schemaKey, Value: []byte(saved.schema)}}); err != nil {
 		return 0, fmt.Errorf("restore: %w", err)
 	}
-	return len(lines), nil
+	return len(saved.lines), nil
 }
 
 func notEmpty(items []Item) error {
@@ -112,40 +123,41 @@ func notEmpty(items []Item) error {
 	return nil
 }
 
-// readBackup takes a backup apart that is whole.
-func readBackup(r io.Reader) (lines []line, schema string, err error) {
+// ReadBackup reads a backup to its end, and takes it only if it is whole. Errors: ErrNoBackup, ErrNewerSchema.
+func ReadBackup(r io.Reader) (Saved, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxBackup))
 	if err != nil {
-		return nil, "", err
+		return Saved{}, fmt.Errorf("read backup: %w", err)
 	}
 	body, last := cutLastLine(text)
 	var end seal
 	var head heading
 	sum := sha256.Sum256(body)
 	if json.Unmarshal(last, &end) != nil || end.SHA256 != hex.EncodeToString(sum[:]) {
-		return nil, "", fmt.Errorf("this is not a backup, or not all of it: %w", ErrDamaged)
+		return Saved{}, ErrNoBackup
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	if err := dec.Decode(&head); err != nil || head.Backup != backupFormat {
-		return nil, "", fmt.Errorf("a backup of the format %q: %w", head.Backup, ErrDamaged)
+		return Saved{}, fmt.Errorf("%w: its format is %q", ErrNoBackup, head.Backup)
 	}
 	if err := checkSchema(fmt.Append(nil, head.Schema)); err != nil {
-		return nil, "", err
+		return Saved{}, err
 	}
+	saved := Saved{schema: fmt.Sprint(head.Schema)}
 	for dec.More() {
 		var l line
 		if err := dec.Decode(&l); err != nil {
-			return nil, "", fmt.Errorf("key %d: %w: %w", len(lines)+1, err, ErrDamaged)
+			return Saved{}, fmt.Errorf("%w: key %d: %w", ErrNoBackup, len(saved.lines)+1, err)
 		}
 		if _, ok := lasting(prefix+l.Key, nil); !ok {
-			return nil, "", fmt.Errorf("key %q: %w", l.Key, ErrDamaged)
+			return Saved{}, fmt.Errorf("%w: key %q", ErrNoBackup, l.Key)
 		}
-		lines = append(lines, l)
+		saved.lines = append(saved.lines, l)
 	}
-	if len(lines) != end.Keys {
-		return nil, "", fmt.Errorf("%d keys of %d: %w", len(lines), end.Keys, ErrDamaged)
+	if len(saved.lines) != end.Keys {
+		return Saved{}, fmt.Errorf("%w: %d keys of %d", ErrNoBackup, len(saved.lines), end.Keys)
 	}
-	return lines, fmt.Sprint(head.Schema), nil
+	return saved, nil
 }
 
 // cutLastLine parts a text before its last line.

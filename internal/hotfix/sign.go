@@ -28,8 +28,11 @@ type SigningKey struct {
 // Fingerprint is that of the primary key, in upper-case hex: what a host must trust.
 func (k *SigningKey) Fingerprint() string { return k.fingerprint }
 
+// ErrProtected says that a private key needs a passphrase, and none was given.
+var ErrProtected = errors.New("private key: it is protected by a passphrase")
+
 // ParseSigningKey reads a private key as gpg --export-secret-keys writes it, armored or not. The file must
-// hold one key with a part that can sign now; passphrase may be nil when it is not protected.
+// hold one key with a part that can sign now; passphrase may be nil when it is not protected. Errors: ErrProtected.
 func ParseSigningKey(data, passphrase []byte) (*SigningKey, error) {
 	var all openpgp.EntityList
 	for _, block := range splitArmor(data) {
@@ -48,6 +51,9 @@ func ParseSigningKey(data, passphrase []byte) (*SigningKey, error) {
 	}
 	if key.PublicKey.Version != 4 {
 		return nil, fmt.Errorf("private key: keys of version %d cannot sign patches", key.PublicKey.Version)
+	}
+	if key.PrivateKey.Encrypted && len(passphrase) == 0 {
+		return nil, ErrProtected
 	}
 	if key.PrivateKey.Encrypted {
 		if err := key.PrivateKey.Decrypt(passphrase); err != nil {

@@ -59,6 +59,9 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 			Parent: xenapi.ParseRef[xenapi.Task](params.Get("subtask_of")), OtherConfig: httpOtherConfig(r),
 		},
 	}
+	if r.Method == http.MethodPut {
+		t.spec.Audit = &task.Audit{Originator: caller.Session.Originator}
+	}
 	if err = s.ownsTask(caller, t.task); err != nil {
 		t.task = "" // not the caller's to fail either
 	} else {
@@ -120,6 +123,7 @@ func (s *Server) reject(w http.ResponseWriter, r *http.Request, t transfer, stat
 // failTask ends the client's task, if it has one, with an error.
 func (s *Server) failTask(r *http.Request, t transfer, err error) *xenapi.Error {
 	domain, _ := errors.AsType[*xenapi.Error](s.API.Domain(err))
+	s.Tasks.Ended(r.Context(), t.spec, time.Now(), domain)
 	if t.task.IsNull() {
 		return domain
 	}

@@ -54,6 +54,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		if vdi.IsNull() {
 			return s.importNew(ctx, work, sr, in)
 		}
+		s.about(work, vdi)
 		return vdi, s.Storage.ImportRaw(ctx, work, vdi, in.body, in.length)
 	})
 	if in == nil {
@@ -87,11 +88,22 @@ func (s *Server) importNew(ctx context.Context, t *task.Task, sr xenapi.Ref[xena
 	if err != nil {
 		return nil, err
 	}
+	s.about(t, vdi)
 	if err := s.Storage.ImportRaw(ctx, t, vdi, in.body, in.length); err != nil {
 		s.Storage.Discard(ctx, t, vdi)
 		return nil, err
 	}
 	return vdi, s.Storage.Keep(ctx, t, vdi, func(*xenapi.VDI) {}, func(*db.Tx) error { return nil })
+}
+
+// about tells the task's line in the log which VDI is written.
+func (s *Server) about(t *task.Task, ref xenapi.Ref[xenapi.VDI]) {
+	_ = s.DB.View(func(tx *db.Tx) error {
+		if vdi, ok := db.Lookup(tx, ref); ok {
+			t.About("VDI " + vdi.UUID)
+		}
+		return nil
+	})
 }
 
 // rawFormat answers a request for an image in a format that is not served, and reports whether it is raw.

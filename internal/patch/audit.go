@@ -2,9 +2,11 @@ package patch
 
 import (
 	"context"
+	"errors"
 
 	"poolpatch/internal/check"
 	"poolpatch/internal/db"
+	"poolpatch/internal/storage/image"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -42,13 +44,16 @@ func (s *Service) Audit(ctx context.Context, deep bool) ([]check.Fault, error) {
 
 func (s *Service) auditPatch(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch, found map[string]stamp) []check.Fault {
 	var faults []check.Fault
-	if _, ok := db.Lookup(tx, rec.VDI); ok && rec.ImageDigest == "" {
-		faults = append(faults, check.Fault{Invariant: "I1", Object: "patch " + rec.UUID, Problem: "the digest of its VDI is not recorded, so it cannot be applied"})
+	if vdi, ok := db.Lookup(tx, rec.VDI); ok && rec.ImageDigest == "" {
+		faults = append(faults, check.Fault{
+			Invariant: "I1", Object: "patch " + rec.UUID, Problem: "the digest of its VDI is not recorded, so it cannot be applied",
+			Advice: uploadAgain(vdi),
+		})
 	}
 	for t := range rec.Claims {
 		if !pending(tx, t) {
 			faults = append(faults, check.Fault{
-				Invariant: "I4", Object: "patch " + rec.UUID, Problem: "it is claimed by a task that has ended", Repair: "drop the claim",
+				Invariant: "I4", Object: "patch " + rec.UUID, Problem: "it is claimed by a task that has ended", Repair: "drop the claim", Done: "the claim was dropped",
 				Fix: func(ctx context.Context) error { return s.update(ctx, forgetClaims) },
 			})
 		}
@@ -57,7 +62,10 @@ func (s *Service) auditPatch(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], rec xe
 	_, stamped := found[rec.UUID]
 	switch state := State(row.State); {
 	case state.Busy() && !pending(tx, row.Task):
-		faults = append(faults, check.Fault{Invariant: "I3", Object: "patch " + rec.UUID, Problem: "its apply on this host has no task any more", Repair: "restart the daemon"})
+		faults = append(faults, check.Fault{
+			Invariant: "I3", Object: "patch " + rec.UUID, Problem: "its apply on this host has no task any more",
+			Advice: "systemctl restart poolpatch settles it",
+		})
 	case state == Applied && !stamped:
 		faults = append(faults, s.stampFault(rec.UUID, "it is recorded as applied and has no stamp"))
 	case stamped && state == Interrupted: // without a row, somebody has called host_patch.destroy: the next start makes it anew
@@ -72,7 +80,10 @@ func pending(tx *db.Tx, t xenapi.Ref[xenapi.Task]) bool {
 }
 
 func (s *Service) stampFault(uuid, problem string) check.Fault {
-	return check.Fault{Invariant: "I5", Object: "patch " + uuid, Problem: problem, Repair: "make the records follow the stamps", Fix: s.Follow}
+	return check.Fault{
+		Invariant: "I5", Object: "patch " + uuid, Problem: problem,
+		Repair: "make the records follow the stamps", Done: "the records follow the stamps now", Fix: s.Follow,
+	}
 }
 
 // auditContent does with a patch what an apply does before it runs anything.
@@ -88,5 +99,30 @@ func (s *Service) auditContent(ctx context.Context, ref xenapi.Ref[xenapi.PoolPa
 	if err == nil {
 		return nil
 	}
-	return []check.Fault{{Invariant: "I1", Object: "patch " + s.uuidOf(ref), Problem: "its content does not verify: " + err.Error()}}
+	fault := check.Fault{Invariant: "I1", Object: "patch " + s.uuidOf(ref)}
+	fault.Problem, fault.Advice = s.explain(ref, err)
+	return []check.Fault{fault}
+}
+
+// explain tells content that is spoiled, which only another upload mends, from what hinders a look at it.
+func (s *Service) explain(ref xenapi.Ref[xenapi.PoolPatch], err error) (problem, advice string) {
+	var vdi xenapi.VDI
+	_ = s.db.View(func(tx *db.Tx) error {
+		rec, _ := db.Lookup(tx, ref)
+		vdi, _ = db.Lookup(tx, rec.VDI)
+		return nil
+	})
+	code := xenapi.CodeOf(err)
+	switch {
+	case errors.Is(err, image.ErrCorrupt), code == xenapi.CodeVDIIOError:
+		return "its content does not verify: " + err.Error(), uploadAgain(vdi)
+	case code == xenapi.CodeInvalidPatch:
+		return "its content does not verify: " + err.Error(), "poolpatch key list shows whose patches this host trusts; else " + uploadAgain(vdi)
+	}
+	return "its content cannot be looked at: " + err.Error(), "poolpatch task list shows what is going on; poolpatch check --deep tries again"
+}
+
+// uploadAgain replaces the content of a patch that is in a VDI.
+func uploadAgain(vdi xenapi.VDI) string {
+	return "poolpatch vdi destroy " + vdi.UUID + ", then poolpatch patch upload FILE"
 }

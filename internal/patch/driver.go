@@ -239,7 +239,7 @@ func (d *driver) send(ctx context.Context, st step) {
 		defer d.sent.Done()
 		var err error
 		if st.host == s.host {
-			_, err = s.tasks.Join(context.WithoutCancel(ctx), st.task, task.Spec{Label: "pool_patch." + st.op, Encode: s.encode}, func(ctx context.Context, t *task.Task) (any, error) {
+			_, err = s.tasks.Join(context.WithoutCancel(ctx), st.task, s.specOf(d.patch, st), func(ctx context.Context, t *task.Task) (any, error) {
 				if st.op == opApply {
 					return s.Apply(ctx, t, d.patch, st.host)
 				}
@@ -252,6 +252,14 @@ func (d *driver) send(ctx context.Context, st step) {
 			s.log.Info("step of a rollout", "host", st.host, "step", st.op, "error", err)
 		}
 	})
+}
+
+// specOf is the task of a step on this host.
+func (s *Service) specOf(patch xenapi.Ref[xenapi.PoolPatch], st step) task.Spec {
+	return task.Spec{
+		Label: "pool_patch." + st.op, Encode: s.encode,
+		Audit: &task.Audit{Object: "pool_patch " + s.uuidOf(patch), Originator: "rollout"},
+	}
 }
 
 // kill ends the step that runs on a host.

@@ -44,6 +44,7 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-received")
+	t.About("pool_patch " + a.info.UUID)
 	if ref, done, err := s.known(ctx, &a); done || err != nil {
 		return ref, err
 	}

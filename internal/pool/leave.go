@@ -13,14 +13,20 @@ import (
 var ErrEjected = errors.New("this host was ejected from its pool")
 
 // Eject takes a host that lives out of the pool. It becomes a pool of its own, with its local storage. Errors:
-// HANDLE_INVALID, HOST_OFFLINE, OPERATION_NOT_ALLOWED for the coordinator and for a host that is busy.
-func (c *Cluster) Eject(ctx context.Context, host xenapi.Ref[xenapi.Host]) error {
+// HANDLE_INVALID, HOST_OFFLINE, OPERATION_NOT_ALLOWED for the coordinator and for a host that is busy with anything but
+// the task that ejects it.
+func (c *Cluster) Eject(ctx context.Context, by xenapi.Ref[xenapi.Task], host xenapi.Ref[xenapi.Host]) error {
 	return c.remove(ctx, host, func(tx *db.Tx) error {
-		if !Alive(tx, host) {
+		switch {
+		case len(InOrder(tx)) == 1:
+			return xenapi.ErrOperationNotAllowed("the host is the only one of its pool: it is a pool of its own already")
+		case host == Coordinator(tx):
+			return xenapi.ErrOperationNotAllowed("the host is the pool's coordinator: designate another one first")
+		case !Alive(tx, host):
 			return xenapi.ErrHostOffline(host)
 		}
 		for ref, rec := range db.All[xenapi.Task](tx) {
-			if rec.ResidentOn == host && rec.Status == xenapi.TaskStatusPending {
+			if ref != by && rec.ResidentOn == host && rec.Status == xenapi.TaskStatusPending {
 				return xenapi.ErrOperationNotAllowed("the host runs the task " + rec.NameLabel + " (" + ref.String() + ")")
 			}
 		}
@@ -77,9 +83,6 @@ func (c *Cluster) remove(ctx context.Context, host xenapi.Ref[xenapi.Host], chec
 		}
 		if err := check(tx); err != nil {
 			return err
-		}
-		if host == Coordinator(tx) {
-			return xenapi.ErrOperationNotAllowed("the host is the pool's coordinator: designate another one first")
 		}
 		if err := forget(tx, host, rec); err != nil {
 			return err

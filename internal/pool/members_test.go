@@ -297,7 +297,7 @@ func TestDestroy(t *testing.T) {
 				db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: xenapi.NewUUID(), Status: xenapi.TaskStatusPending, ResidentOn: two}),
 				db.Change(tx, ref, func(rec *xenapi.Pool) error { rec.DefaultSR = local; return nil }))
 		})
-		if err := g.Eject(t.Context(), two); xenapi.CodeOf(err) != xenapi.CodeHostOffline {
+		if err := g.Eject(t.Context(), "", two); xenapi.CodeOf(err) != xenapi.CodeHostOffline {
 			t.Errorf("ejecting a dead host: %v", err)
 		}
 		if err := g.Destroy(t.Context(), g.Me); xenapi.CodeOf(err) != xenapi.CodeHostCannotDestroySelf {
@@ -412,24 +412,28 @@ func TestEject(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		refused := func(what string, from *member, host xenapi.Ref[xenapi.Host], code string) {
+		refused := func(what string, from *member, host xenapi.Ref[xenapi.Host], code, says string) {
 			synctest.Wait()
-			if err := cluster(from).Eject(ctx, host); xenapi.CodeOf(err) != code {
+			if err := cluster(from).Eject(ctx, "OpaqueRef:by", host); xenapi.CodeOf(err) != code || !strings.Contains(err.Error(), says) {
 				t.Errorf("%s: %v", what, err)
 			}
 		}
-		refused("on a host that is not the coordinator", two, two.ref, xenapi.CodeHostIsSlave)
-		refused("the coordinator", one, one.ref, xenapi.CodeOperationNotAllowed)
-		refused("no host", one, "OpaqueRef:none", xenapi.CodeHandleInvalid)
+		refused("on a host that is not the coordinator", two, two.ref, xenapi.CodeHostIsSlave, "")
+		refused("no host", one, "OpaqueRef:none", xenapi.CodeHandleInvalid, "")
+		put(func(tx *db.Tx) error { // the call itself, where it was made
+			return db.Insert(tx, "OpaqueRef:by", xenapi.Task{UUID: "by", Status: xenapi.TaskStatusPending, ResidentOn: one.ref})
+		})
+		refused("the coordinator", one, one.ref, xenapi.CodeOperationNotAllowed, "designate another one")
 		put(func(tx *db.Tx) error {
 			return db.Insert(tx, "OpaqueRef:t", xenapi.Task{UUID: "t", Status: xenapi.TaskStatusPending, ResidentOn: two.ref})
 		})
-		refused("a host with a task", one, two.ref, xenapi.CodeOperationNotAllowed)
+		refused("a host with a task", one, two.ref, xenapi.CodeOperationNotAllowed, "runs the task")
 		put(func(tx *db.Tx) error {
 			return errors.Join(db.Delete(tx, xenapi.Ref[xenapi.Task]("OpaqueRef:t")),
 				db.Insert(tx, "OpaqueRef:b", task.Belonging{Host: two.ref, Kind: "attachment", Object: "o"}))
 		})
-		refused("a host that uses a VDI", one, two.ref, xenapi.CodeOperationNotAllowed)
+		refused("a host that uses a VDI", one, two.ref, xenapi.CodeOperationNotAllowed, "temporary things")
+		change(cl.t, one.d, "OpaqueRef:by", func(rec *xenapi.Task) { rec.ResidentOn = two.ref }) // it does not stand in its own way
 		put(func(tx *db.Tx) error { return db.Delete(tx, xenapi.Ref[task.Belonging]("OpaqueRef:b")) })
 		if err := cluster(one).Destroy(ctx, two.ref); xenapi.CodeOf(err) != xenapi.CodeHostIsLive {
 			t.Errorf("destroying a host that lives: %v", err)
@@ -440,7 +444,7 @@ func TestEject(t *testing.T) {
 
 		heard := make(chan error, 1)
 		go func() { heard <- pool.Evicted(ctx, two.d, two.ref) }()
-		if err := cluster(one).Eject(ctx, two.ref); err != nil {
+		if err := cluster(one).Eject(ctx, "OpaqueRef:by", two.ref); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-heard; err != nil {
@@ -449,6 +453,7 @@ func TestEject(t *testing.T) {
 		if hosts, left := len(all[xenapi.Host](one.d)), kept.list(); hosts != 1 || len(left) != 0 {
 			t.Errorf("%d hosts, copies %v", hosts, left)
 		}
+		refused("the only host", one, one.ref, xenapi.CodeOperationNotAllowed, "the only one")
 		if _, err := pool.Enter(ctx, two.d, pool.Identity{HostUUID: "uuid-1"}, pool.Admitted); !errors.Is(err, pool.ErrEjected) {
 			t.Errorf("it enters again: %v", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,26 +35,35 @@ func (s *Service) Audit(ctx context.Context, _ bool) ([]check.Fault, error) {
 // auditImages holds each attached SR's images against the rows and the belongings (I2, I4).
 func (s *Service) auditImages(ctx context.Context) ([]check.Fault, error) {
 	s.mu.Lock()
-	attached := make(map[xenapi.Ref[xenapi.SR]]SR, len(s.attached))
-	for ref, sr := range s.attached {
-		attached[ref] = sr
-	}
+	attached := maps.Clone(s.attached)
 	s.mu.Unlock()
 	var faults []check.Fault
-	for ref, sr := range attached {
+	for ref, on := range attached {
+		var rec xenapi.SR
+		_ = s.view(func(tx *db.Tx) error { rec, _ = db.Lookup(tx, ref); return nil })
 		dctx, cancel := context.WithTimeout(ctx, driverTimeout)
-		images, err := sr.List(dctx)
+		images, err := on.List(dctx)
 		cancel()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("list SR %s: %w", ref, err)
+			faults = append(faults, unreadable(rec, err))
+			continue
 		}
 		_ = s.view(func(tx *db.Tx) error {
-			rec, _ := db.Lookup(tx, ref)
-			faults = append(faults, s.compare(tx, audited{ref, rec.UUID, rec.Forgotten, sr}, images)...)
+			faults = append(faults, s.compare(tx, audited{ref, rec.UUID, rec.Forgotten, on}, images)...)
 			return nil
 		})
 	}
 	return faults, nil
+}
+
+func unreadable(sr xenapi.SR, err error) check.Fault {
+	return check.Fault{
+		Invariant: "I2", Object: "SR " + sr.UUID, Problem: "it cannot be listed: " + err.Error(),
+		Advice: "is what it lies on there? poolpatch sr scan " + sr.UUID + " shows when it is over",
+	}
 }
 
 // audited is an SR that is looked at.
@@ -72,64 +82,105 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 	}
 	var faults []check.Fault
 	for _, img := range images {
-		_, owned := task.Owner(tx, kindVDI, img.UUID)
 		row, known := rows[img.Location]
 		if known && img.Vanished {
-			continue // the row's fault is enough
+			continue // its row is one without content, below
 		}
 		delete(rows, img.Location)
-		if fault, bad := s.compareImage(tx, sr, img, row, known, owned); bad {
-			faults = append(faults, fault)
+		_, owned := task.Owner(tx, kindVDI, img.UUID)
+		switch {
+		case owned:
+		case known:
+			faults = append(faults, s.compareImage(tx, sr, img, row)...)
+		default:
+			faults = append(faults, s.unknownImage(sr, img))
 		}
 	}
 	for location, vdi := range rows {
 		row, _ := db.Lookup(tx, vdi)
-		if _, owned := task.Owner(tx, kindVDI, row.UUID); owned {
-			continue
+		if _, owned := task.Owner(tx, kindVDI, row.UUID); !owned {
+			faults = append(faults, withoutContent(sr, location, row))
 		}
-		faults = append(faults, check.Fault{
-			Invariant: "I2", Object: "VDI " + row.UUID, Problem: "its image " + location + " is not on SR " + sr.uuid,
-			Repair: "forget the record",
-			Fix: func(ctx context.Context) error {
-				return errOr(s.update(ctx, func(tx *db.Tx) error { return dropVDI(tx, row.UUID, unmeasured) }), dropVanished(ctx, sr.on, location))
-			},
-		})
 	}
 	return faults
 }
 
-func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[xenapi.VDI], known, owned bool) (check.Fault, bool) {
-	object := fmt.Sprintf("image %s on SR %s", img.Location, sr.uuid)
-	destroy := func(ctx context.Context) error { return sr.on.Destroy(ctx, img.Location) }
+// withoutContent is the fault of a VDI whose content somebody has removed. It may come back, from wherever it was moved
+// to, so only a person can say that it is gone.
+func withoutContent(sr audited, location string, row xenapi.VDI) check.Fault {
+	return check.Fault{
+		Invariant: "I2", Object: "VDI " + row.UUID, Problem: "its image " + location + " is not on SR " + sr.uuid,
+		Advice: "restore the file, or give the VDI up: poolpatch vdi destroy " + row.UUID,
+	}
+}
+
+// compareImage looks at content that a row knows. Whatever is wrong with what the SR remembers of it, the row remembers it too.
+func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[xenapi.VDI]) (faults []check.Fault) {
+	fault := check.Fault{Invariant: "I2", Object: fmt.Sprintf("image %s on SR %s", img.Location, sr.uuid)}
+	misdescribed, wrongSize := fault, fault
+	misdescribed.Repair, misdescribed.Done = "write its metadata anew from the VDI's record", "its metadata was written anew"
+	misdescribed.Fix = func(ctx context.Context) error { return s.describeAnew(ctx, sr.on, row) }
 	switch {
-	case owned:
-		return check.Fault{}, false
+	case img.Damaged != "":
+		misdescribed.Problem = "its metadata cannot be read: " + img.Damaged
+	case img.Incomplete:
+		misdescribed.Problem = "its metadata is missing"
+	case img.Temporary:
+		misdescribed.Problem = "it is marked as temporary, and no task owns it"
+	}
+	if misdescribed.Problem != "" {
+		faults = append(faults, misdescribed)
+	}
+	if vdi, _ := db.Lookup(tx, row); vdi.VirtualSize != img.Size {
+		wrongSize.Problem = fmt.Sprintf("it is %d bytes large, its record says %d", img.Size, vdi.VirtualSize)
+		wrongSize.Repair, wrongSize.Done = "put the record right", "the record was put right"
+		wrongSize.Fix = func(ctx context.Context) error {
+			return s.update(ctx, func(tx *db.Tx) error { return resizeRow(tx, row, img, unmeasured) })
+		}
+		faults = append(faults, wrongSize)
+	}
+	return faults
+}
+
+// describeAnew has the SR remember what a row says.
+func (s *Service) describeAnew(ctx context.Context, on SR, row xenapi.Ref[xenapi.VDI]) error {
+	rec, err := s.lookup(row)
+	if err != nil {
+		return err
+	}
+	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
+	defer cancel()
+	return located(on.Describe(dctx, s.imageOf(rec)), rec.SR, row)
+}
+
+// unknownImage is the fault of an image that no record and no task knows. Only what cannot be a VDI any more is destroyed.
+func (s *Service) unknownImage(sr audited, img Image) check.Fault {
+	fault := check.Fault{Invariant: "I4", Object: fmt.Sprintf("image %s on SR %s", img.Location, sr.uuid)}
+	forgotten := slices.Contains(sr.forgotten, img.UUID)
+	switch {
 	case img.Vanished:
-		return check.Fault{Invariant: "I4", Object: object, Problem: "its content is gone, and nothing but its description is left", Repair: "remove that",
-			Fix: func(ctx context.Context) error { return dropVanished(ctx, sr.on, img.Location) }}, true
-	case img.Incomplete || img.Temporary && !known:
-		return check.Fault{Invariant: "I4", Object: object, Problem: "it is what an unfinished task left, and no task owns it", Repair: "destroy it", Fix: destroy}, true
-	case !known && slices.Contains(sr.forgotten, img.UUID):
-		return check.Fault{Object: object, Problem: "its VDI was forgotten (VDI.forget); SR.scan makes the record again"}, true
-	case !known:
-		return check.Fault{Invariant: "I4", Object: object, Problem: "no record and no task owns it", Repair: "make its record", Fix: func(ctx context.Context) error {
+		fault.Problem, fault.Repair, fault.Done = "its content is gone, and nothing but its metadata is left", "remove that", "its metadata was removed"
+		fault.Fix = func(ctx context.Context) error { return dropVanished(ctx, sr.on, img.Location) }
+	case img.Damaged != "":
+		fault.Problem = "its metadata cannot be read, and no record knows it: " + img.Damaged
+		fault.Advice = "restore that file; or remove it, then poolpatch check --repair destroys the image"
+	case forgotten && img.Incomplete:
+		fault.Problem = "its VDI was forgotten (VDI.forget), and its metadata is missing"
+		fault.Advice = "restore that file, or remove the image's"
+	case forgotten:
+		fault.Invariant, fault.Problem = "", "its VDI was forgotten (VDI.forget); SR.scan makes the record again"
+	case img.Incomplete || img.Temporary:
+		fault.Problem, fault.Repair, fault.Done = "it is what an unfinished task left, and no task owns it", "destroy it", "the image was destroyed"
+		fault.Fix = func(ctx context.Context) error { return sr.on.Destroy(ctx, img.Location) }
+	default:
+		fault.Problem, fault.Repair, fault.Done = "no record and no task owns it", "make its record", "its record was made"
+		fault.Fix = func(ctx context.Context) error {
 			return s.update(ctx, func(tx *db.Tx) error {
 				return errOr(db.Insert(tx, xenapi.NewRef[xenapi.VDI](), recordOf(tx, sr.ref, img)), account(tx, sr.ref, img.Size, unmeasured))
 			})
-		}}, true
-	case img.Temporary:
-		return check.Fault{Invariant: "I4", Object: object, Problem: "it is marked as temporary, and no task owns it"}, true
+		}
 	}
-	vdi, _ := db.Lookup(tx, row)
-	if vdi.VirtualSize != img.Size {
-		return check.Fault{
-			Invariant: "I2", Object: object, Problem: fmt.Sprintf("it is %d bytes large, its record says %d", img.Size, vdi.VirtualSize), Repair: "put the record right",
-			Fix: func(ctx context.Context) error {
-				return s.update(ctx, func(tx *db.Tx) error { return resizeRow(tx, row, img, unmeasured) })
-			},
-		}, true
-	}
-	return check.Fault{}, false
+	return fault
 }
 
 // auditOwners finds belongings of this host whose task has ended (I4). Those that wait for a process of a patch to end are only
@@ -152,7 +203,7 @@ func (s *Service) auditOwners(context.Context) ([]check.Fault, error) {
 					continue
 				}
 				faults = append(faults, check.Fault{
-					Invariant: "I4", Object: kind + " " + b.Object, Problem: "the task that owns it has ended", Repair: "remove it",
+					Invariant: "I4", Object: kind + " " + b.Object, Problem: "the task that owns it has ended", Repair: "remove it", Done: "it was removed",
 					Fix: func(ctx context.Context) error { return undo[kind](ctx, b) },
 				})
 			}
@@ -182,12 +233,13 @@ func (s *Service) auditOperations(context.Context) ([]check.Fault, error) {
 
 func (s *Service) deadOperation(object string) check.Fault {
 	return check.Fault{
-		Invariant: "I4", Object: object, Problem: "it is marked as used by a task that has ended", Repair: "drop the mark", Fix: s.forgetOperations,
+		Invariant: "I4", Object: object, Problem: "it is marked as used by a task that has ended",
+		Repair: "drop the mark", Done: "the mark was dropped", Fix: s.forgetOperations,
 	}
 }
 
 // auditLoops finds loop devices over images that nothing here has attached (I4). They clear themselves
-// when their last user lets go, so there is nothing to repair but to find that user.
+// when their last user lets go, and only a person can find that user.
 func (s *Service) auditLoops(context.Context) ([]check.Fault, error) {
 	devices, err := volume.Devices()
 	if err != nil {
@@ -199,6 +251,7 @@ func (s *Service) auditLoops(context.Context) ([]check.Fault, error) {
 			if uuid, ours := s.imageOfLoop(tx, d); ours && len(attachments(tx, uuid)) == 0 {
 				faults = append(faults, check.Fault{
 					Invariant: "I4", Object: "loop device " + d.Path, Problem: "it holds " + d.Backing + ", which nothing has attached",
+					Advice: "if nothing uses it (findmnt -S " + d.Path + ", fuser " + d.Path + "): losetup -d " + d.Path,
 				})
 			}
 		}
@@ -237,7 +290,8 @@ func (s *Service) auditMounts(context.Context) ([]check.Fault, error) {
 			}
 			dir := filepath.Join(s.mounts, entry.Name())
 			faults = append(faults, check.Fault{
-				Invariant: "I4", Object: "mount point " + dir, Problem: "no VDI is attached there", Repair: "unmount and remove it",
+				Invariant: "I4", Object: "mount point " + dir, Problem: "no VDI is attached there",
+				Repair: "unmount and remove it", Done: "it was unmounted and removed",
 				Fix: func(ctx context.Context) error { return errors.Join(volume.Unmount(ctx, dir), os.Remove(dir)) },
 			})
 		}

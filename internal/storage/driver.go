@@ -56,7 +56,7 @@ type SR interface {
 	Capabilities() Capabilities
 	// Space says how large the SR is and how much of it is used.
 	Space(ctx context.Context) (Space, error)
-	// List finds every image on the SR, complete or not, in order of location.
+	// List finds every image on the SR, complete or not, in order of location. One that is damaged hides no other.
 	List(ctx context.Context) ([]Image, error)
 	// Create makes an image of zeroes. It may round the size up, and says so in what it returns.
 	Create(ctx context.Context, img Image) (Image, error)
@@ -66,7 +66,8 @@ type SR interface {
 	Destroy(ctx context.Context, location string) error
 	// Resize grows an image; what is added reads as zeroes. An attached image may be grown too.
 	Resize(ctx context.Context, location string, size int64) (Image, error)
-	// Describe replaces what is remembered of an image besides its content and size.
+	// Describe replaces what is remembered of an image besides its content and size. Content whose description
+	// is missing or damaged is a whole image again.
 	Describe(ctx context.Context, img Image) error
 	// Open gives the content: a regular file or block device of the image's size. The caller closes it.
 	Open(ctx context.Context, location string, mode Mode) (*os.File, error)
@@ -100,6 +101,8 @@ type Image struct {
 	// Vanished marks an incomplete image whose content is gone while its description is still there. No
 	// method leaves one so: somebody has removed the content.
 	Vanished bool `json:"-"`
+	// Damaged says, of an incomplete image whose description cannot be understood, what is wrong with it and where it is.
+	Damaged string `json:"-"`
 
 	NameLabel       string            `json:"name_label"`
 	NameDescription string            `json:"name_description"`

@@ -292,7 +292,8 @@ func (s *Service) SetShared(ctx context.Context, ref xenapi.Ref[xenapi.SR], shar
 
 // ScanSR makes the VDI rows of an SR match what is on it: rows for images that are new, none for those
 // that vanished, sizes and descriptions as they are. Images that tasks own are left to them. Of an image whose
-// content somebody has removed the rest goes too.
+// content somebody has removed the rest goes too. Errors: SR_BACKEND_FAILURE naming an image whose metadata is damaged,
+// after the others were seen to.
 func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.SR]) error {
 	sr, err := s.open(ref)
 	if err != nil {
@@ -316,7 +317,17 @@ func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	for _, location := range vanished {
 		err = errOr(err, dropVanished(dctx, sr, location))
 	}
-	return errOr(err, s.refresh(ctx, ref))
+	return errors.Join(errOr(err, s.refresh(ctx, ref)), anyDamage(images))
+}
+
+// anyDamage names an image that a scan could not understand; it has seen to the others.
+func anyDamage(images []Image) error {
+	for _, img := range images {
+		if img.Damaged != "" {
+			return xenapi.ErrSRBackendFailure("1", "", img.Damaged+"; poolpatch check says what to do")
+		}
+	}
+	return nil
 }
 
 // dropVanished removes the description of an image whose content is gone, unless somebody has brought that back meanwhile.

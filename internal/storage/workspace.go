@@ -135,7 +135,7 @@ func (w *Workspace) open(ctx context.Context, digest string, find func(context.C
 		return fmt.Errorf("digest of VDI %s: %w", w.vdi, err)
 	}
 	if digest == "" || found != digest {
-		return xenapi.ErrInvalidPatch("the content of the patch's VDI is not what was uploaded: " + found + " instead of " + digest)
+		return xenapi.ErrInvalidPatch("the content of the patch's VDI is not what was uploaded: " + found + " instead of " + digest).Because(image.ErrCorrupt)
 	}
 	return w.mount(ctx, false)
 }

@@ -88,6 +88,9 @@ func (s *Service) Join(ctx context.Context, ref xenapi.Ref[xenapi.Task], spec Sp
 			if s.runs(ref) {
 				return xenapi.ErrOperationNotAllowed("the task has other work already")
 			}
+			if spec.User == "" {
+				spec.User = rec.AuthUser // another host calls, for the one whose task it is
+			}
 			rec.ResidentOn, rec.Roams = s.host, false
 			rec.AllowedOperations = []xenapi.TaskAllowedOperation{xenapi.TaskAllowedOperationCancel}
 			return nil

@@ -30,6 +30,8 @@ type Spec struct {
 	// Parent makes the task a subtask.
 	Parent      xenapi.Ref[xenapi.Task]
 	OtherConfig map[string]string
+	// Audit has the log say how the work ended; nil for what changes nothing, or is the daemon's own.
+	Audit *Audit
 	// Encode writes a result for task.result; nil takes only strings, and takes them as they are.
 	Encode func(any) string
 }
@@ -55,6 +57,7 @@ type Task struct {
 	written   time.Time // when progress was written last
 	progress  float64
 	elsewhere bool // another host does the work
+	object    string
 }
 
 // Ref names the task's row.
@@ -175,11 +178,16 @@ func (t *Task) run(ctx context.Context, work Func) (any, error) {
 	t.service.enter(t)
 	defer t.service.leave(t)
 
+	began := time.Now()
 	result, err := work(ctx, t)
 	if err != nil {
 		err = t.service.classify(ctx, t.ref, err)
 	}
-	return result, t.record(ctx, result, err)
+	err = t.record(ctx, result, err)
+	if !t.isElsewhere() {
+		t.service.Ended(ctx, t.audited(), began, err)
+	}
+	return result, err
 }
 
 // record writes the end of the task unless the work has done so itself.

@@ -68,7 +68,10 @@ func Try[T any](d *Daemon, method string, args ...any) (result T, err error) {
 }
 
 // Finding is what poolpatch check reports.
-type Finding struct{ Invariant, Object, Problem string }
+type Finding struct {
+	Invariant, Object, Problem string
+	Repaired                   bool
+}
 
 // foundSomething is the exit code of a check that found something.
 const foundSomething = 4
@@ -88,8 +91,8 @@ func (d *Daemon) Check(args ...string) []Finding {
 	if jerr := json.Unmarshal(out, &answer); jerr != nil {
 		d.t.Fatalf("poolpatch check printed %q: %v", out, jerr)
 	}
-	broken := func(f Finding) bool { return f.Invariant != "" }
-	if (err != nil) != slices.ContainsFunc(answer.Findings, broken) {
+	left := func(f Finding) bool { return f.Invariant != "" && !f.Repaired }
+	if (err != nil) != slices.ContainsFunc(answer.Findings, left) {
 		d.t.Fatalf("poolpatch check found %d things and ended with %v", len(answer.Findings), err)
 	}
 	return answer.Findings

@@ -120,7 +120,7 @@ func (d directory) setMarker(m marker) error {
 }
 
 // recall reads an image's metadata. The names of the files, not their text, say which image it is; the
-// length of the content, not the metadata, is its size. Errors: fs.ErrNotExist, SR_BACKEND_FAILURE.
+// length of the content, not the metadata, is its size. Errors: fs.ErrNotExist, *damaged, SR_BACKEND_FAILURE.
 func (d directory) recall(uuid string) (storage.Image, error) {
 	var img storage.Image
 	data, err := d.root.ReadFile(uuid + metadataSuffix)
@@ -128,8 +128,7 @@ func (d directory) recall(uuid string) (storage.Image, error) {
 		return img, d.unreadable(uuid+metadataSuffix, err)
 	}
 	if err := json.Unmarshal(data, &img); err != nil {
-		return img, backendFailure("%s in %s is damaged: %v; restore it, or remove it to give the image up",
-			uuid+metadataSuffix, d.name, err)
+		return storage.Image{}, &damaged{filepath.Join(d.name, uuid+metadataSuffix), err}
 	}
 	img.UUID, img.Location = uuid, uuid+contentSuffix
 	return img, nil

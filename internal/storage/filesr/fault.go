@@ -19,12 +19,23 @@ func backendFailure(format string, args ...any) error {
 	return xenapi.ErrSRBackendFailure("1", "", fmt.Sprintf(format, args...))
 }
 
+// damaged says that a metadata file is not what this package has written.
+type damaged struct {
+	file string
+	why  error
+}
+
+func (d *damaged) Error() string { return fmt.Sprintf("%s is damaged: %v", d.file, d.why) }
+
 // fault classifies what the file system reported while requested bytes were asked of it. What has a
 // classification keeps it; what has none stays as it is.
 func (d directory) fault(err error, requested int64) error {
+	broken, unreadable := errors.AsType[*damaged](err)
 	switch {
 	case err == nil || xenapi.CodeOf(err) != "":
 		return err
+	case unreadable:
+		return backendFailure("%v; poolpatch check --repair writes it anew from the VDI's record", broken)
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: %w", storage.ErrNoImage, err)
 	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):

@@ -66,6 +66,14 @@ func fixture(above string) srtest.Fixture {
 			"metadata alone":      leave(func(uuid string) string { return uuid + metadataSuffix }),
 			"unfinished metadata": leave(func(uuid string) string { return unfinished(uuid + metadataSuffix) }),
 		},
+		Undescribed: map[string]func(*testing.T, string){
+			"removed": func(t *testing.T, image string) {
+				if err := os.Remove(filepath.Join(dir, image+metadataSuffix)); err != nil {
+					t.Error(err)
+				}
+			},
+			"damaged": func(t *testing.T, image string) { put(t, filepath.Join(dir, image+metadataSuffix), "") },
+		},
 	}
 }
 
@@ -601,7 +609,11 @@ func TestDamagedMetadataIsNamed(t *testing.T) {
 	s := newSR(t, Driver{}, dir)
 	img := newImage(t, s)
 	put(t, filepath.Join(dir, img.UUID+metadataSuffix), "{")
-	_, err := s.List(t.Context())
+	list, err := s.List(t.Context())
+	if err != nil || len(list) != 1 || !strings.Contains(list[0].Damaged, filepath.Join(dir, img.UUID+metadataSuffix)) {
+		t.Errorf("list: %+v, %v", list, err)
+	}
+	_, err = s.Open(t.Context(), img.Location, storage.ReadOnly)
 	wantFailure(t, err, img.UUID+metadataSuffix)
 	if err := s.Destroy(t.Context(), img.Location); err != nil {
 		t.Errorf("destroy: %v", err)

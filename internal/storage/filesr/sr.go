@@ -95,8 +95,9 @@ func (s *sr) List(ctx context.Context) ([]storage.Image, error) {
 // examine looks at one image, or at what is left of it. One that was destroyed meanwhile is not there.
 func (s *sr) examine(uuid string) (img storage.Image, there bool, err error) {
 	img, err = s.recall(uuid)
-	described := err == nil
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	broken, unreadable := errors.AsType[*damaged](err)
+	described := err == nil || unreadable
+	if !described && !errors.Is(err, fs.ErrNotExist) {
 		return img, false, err
 	}
 	img.UUID, img.Location = uuid, uuid+contentSuffix
@@ -104,8 +105,11 @@ func (s *sr) examine(uuid string) (img storage.Image, there bool, err error) {
 	if measured != nil && !errors.Is(measured, storage.ErrNoImage) {
 		return img, false, measured
 	}
+	if unreadable {
+		img.Damaged = broken.Error()
+	}
 	img.Vanished = described && measured != nil
-	img.Incomplete = !described || measured != nil
+	img.Incomplete = !described || unreadable || measured != nil
 	return img, described || measured == nil, nil
 }
 
@@ -124,17 +128,25 @@ func (s *sr) measure(img *storage.Image) error {
 	return nil
 }
 
-// find reads a complete image. Errors: storage.ErrNoImage.
+// find reads a complete image. Errors: storage.ErrNoImage, SR_BACKEND_FAILURE where its metadata is damaged.
 func (s *sr) find(location string) (storage.Image, error) {
+	img, err := s.locate(location)
+	if err != nil {
+		return img, err
+	}
+	described, err := s.recall(img.UUID)
+	described.Size, described.Used = img.Size, img.Used
+	return described, s.fault(err, 0)
+}
+
+// locate finds content, described or not. Errors: storage.ErrNoImage.
+func (s *sr) locate(location string) (storage.Image, error) {
 	uuid, ok := parseLocation(location)
 	if !ok {
 		return storage.Image{}, fmt.Errorf("%w: %q names no image", storage.ErrNoImage, location)
 	}
-	img, err := s.recall(uuid)
-	if err == nil {
-		err = s.measure(&img)
-	}
-	return img, s.fault(err, 0)
+	img := storage.Image{UUID: uuid, Location: location}
+	return img, s.fault(s.measure(&img), 0)
 }
 
 // Create makes an image of zeroes, named by its UUID; its size is rounded up to 4 KiB. Errors: INVALID_VALUE,
@@ -291,16 +303,16 @@ func (s *sr) grow(img *storage.Image, size int64) error {
 	return s.measure(img)
 }
 
-// Describe replaces an image's metadata but for its size. Errors: storage.ErrNoImage, SR_FULL.
+// Describe writes an image's metadata anew, but for its size. Errors: storage.ErrNoImage, SR_FULL.
 func (s *sr) Describe(ctx context.Context, img storage.Image) error {
 	leave, err := s.enter(ctx, 1)
 	if err != nil {
 		return err
 	}
 	defer leave()
-	old, err := s.find(img.Location)
+	content, err := s.locate(img.Location)
 	if err == nil {
-		img.UUID, img.Size = old.UUID, old.Size
+		img.UUID, img.Size = content.UUID, content.Size
 		err = s.fault(s.remember(img), alignment)
 	}
 	if err != nil {

@@ -89,6 +89,14 @@ func (d *Driver) Break(sr, uuid string) (location string) {
 	return uuid
 }
 
+// Damage makes an image into one whose description cannot be understood.
+func (d *Driver) Damage(sr, uuid string) {
+	location := d.Break(sr, uuid)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.srs[sr].images[location].Damaged = "the description of " + location + " is damaged"
+}
+
 // Lose makes an image into what is left of one whose content somebody has removed.
 func (d *Driver) Lose(sr, uuid string) {
 	location := d.Break(sr, uuid)

@@ -35,6 +35,10 @@ func TestConformance(t *testing.T) {
 					Crashes: map[string]func(*testing.T, string) string{
 						"broken": func(_ *testing.T, image string) string { return driver.Break(uuid, image) },
 					},
+					Undescribed: map[string]func(*testing.T, string){
+						"removed": func(_ *testing.T, image string) { driver.Break(uuid, image) },
+						"damaged": func(_ *testing.T, image string) { driver.Damage(uuid, image) },
+					},
 				}
 			})
 		})

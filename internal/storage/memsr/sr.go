@@ -293,15 +293,15 @@ func (s *sr) Resize(ctx context.Context, location string, size int64) (storage.I
 	})
 }
 
-// Describe replaces what is remembered.
+// Describe replaces what is remembered, or remembers it again.
 func (s *sr) Describe(ctx context.Context, img storage.Image) error {
 	return done(ctx, s, "Describe", img.Location, func() error {
-		i, err := s.find(img.Location)
-		if err != nil {
-			return err
+		i := s.contents.images[img.Location]
+		if i == nil || i.content == nil || i.Vanished {
+			return storage.ErrNoImage
 		}
 		img = copyOf(img)
-		img.UUID, img.Size, img.Used, img.Incomplete = i.UUID, i.Size, i.Used, false
+		img.UUID, img.Size, img.Used, img.Incomplete, img.Damaged = i.UUID, i.Size, i.Used, false, ""
 		i.Image = img
 		return nil
 	})

@@ -226,7 +226,7 @@ func describe(t *testing.T, s *subject) {
 	v := reflect.ValueOf(want)
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name
-		if v.Field(i).IsZero() && name != "Incomplete" && name != "Vanished" && name != "Used" {
+		if v.Field(i).IsZero() && !slices.Contains([]string{"Incomplete", "Vanished", "Damaged", "Used"}, name) {
 			t.Errorf("the test gives no value to %s", name)
 		}
 	}
@@ -247,6 +247,39 @@ func describe(t *testing.T, s *subject) {
 	want = storage.Image{Location: img.Location, UUID: img.UUID, Size: img.Size, Used: img.Used, NameLabel: "only this"}
 	if diff := cmp.Diff(want, s.listed(t, img.Location), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("described again (-want +got):\n%s", diff)
+	}
+}
+
+// undescribed: content whose description is missing or damaged is listed as incomplete, hides no other image, and is whole
+// again with a description.
+func undescribed(t *testing.T, s *subject) {
+	for name, lose := range s.Undescribed {
+		t.Run(name, func(t *testing.T) {
+			img, other := s.create(t, 1<<20), s.create(t, 1<<20)
+			s.write(t, img, 1, 0, 1<<20)
+			lose(t, img.UUID)
+			s.reattach(t)
+			s.listed(t, other.Location)
+			listed := s.listed(t, img.Location)
+			if damaged := listed.Damaged != ""; !listed.Incomplete || listed.Vanished || listed.UUID != img.UUID || damaged != (name == "damaged") {
+				t.Errorf("listed as %+v", listed)
+			}
+			if _, err := s.Open(deadline(t), img.Location, storage.ReadOnly); err == nil {
+				t.Error("an image without a description was opened")
+			}
+			img.NameLabel = "described again"
+			if err := s.Describe(deadline(t), img); err != nil {
+				t.Fatalf("describe: %v", err)
+			}
+			s.reattach(t)
+			img.Used = s.listed(t, img.Location).Used
+			if diff := cmp.Diff(img, s.listed(t, img.Location), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("described again (-want +got):\n%s", diff)
+			}
+			s.want(t, img, random(1, 1<<20))
+			s.destroy(t, img.Location)
+			s.destroy(t, other.Location)
+		})
 	}
 }
 
@@ -378,11 +411,18 @@ func (s *subject) refused(t *testing.T, location string) {
 	if s.Capabilities().Clone {
 		_, cloned = s.Clone(ctx, location, storage.Image{UUID: xenapi.NewUUID()})
 	}
-	described := s.Describe(ctx, storage.Image{Location: location})
-	for method, err := range map[string]error{"open": opened, "resize": resized, "clone": cloned, "describe": described} {
+	for method, err := range map[string]error{"open": opened, "resize": resized, "clone": cloned} {
 		if !errors.Is(err, storage.ErrNoImage) {
 			t.Errorf("%s %q: %v, want ErrNoImage", method, location, err)
 		}
+	}
+}
+
+// undescribable checks that there is no content at a location.
+func (s *subject) undescribable(t *testing.T, location string) {
+	t.Helper()
+	if err := s.Describe(deadline(t), storage.Image{Location: location}); !errors.Is(err, storage.ErrNoImage) {
+		t.Errorf("describe %q: %v, want ErrNoImage", location, err)
 	}
 }
 
@@ -391,6 +431,7 @@ func noImage(t *testing.T, s *subject) {
 	img := s.create(t, 4096)
 	gone := strings.Replace(img.Location, img.UUID, xenapi.NewUUID(), 1)
 	s.refused(t, gone)
+	s.undescribable(t, gone)
 	s.destroy(t, gone)
 	s.listed(t, img.Location)
 }
@@ -405,6 +446,7 @@ func oddLocations(t *testing.T, s *subject) {
 		strings.ToUpper(img.Location), strings.Trim(img.Location, "0123456789abcdef"),
 	} {
 		s.refused(t, location)
+		s.undescribable(t, location)
 		s.destroy(t, location)
 	}
 	if diff := cmp.Diff(before, s.list(t), cmpopts.EquateEmpty()); diff != "" {

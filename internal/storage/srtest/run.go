@@ -18,6 +18,9 @@ type Fixture struct {
 	// Crashes leave on the attached SR, for an image that is not there, what a crash of each kind leaves,
 	// and give the location that Destroy is called with.
 	Crashes map[string]func(t *testing.T, uuid string) (location string)
+	// Undescribed are the ways in which an image loses its description and keeps its content. Those that are
+	// called "damaged" leave something of it.
+	Undescribed map[string]func(t *testing.T, uuid string)
 }
 
 // rule is a test of one promise of the contract.
@@ -38,6 +41,7 @@ var rules = []rule{
 	{"Clone", clone},
 	{"Resize", resize},
 	{"Describe", describe},
+	{"Undescribed", undescribed},
 	{"Temporary", temporary},
 	{"Space", space},
 	{"Full", full},
