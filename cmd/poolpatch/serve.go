@@ -124,6 +124,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 	}
 	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
 	door.Database(http.HandlerFunc(etcdserver.Absent)) // until this host has one
+	door.Call(httpd.Roll{Asker: keys.Asker, Names: roster.Knows})
 	if config.HTTPS != "" {
 		l, err := net.Listen("tcp", config.HTTPS)
 		if err != nil {

@@ -288,6 +288,14 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { return h.watchDatabase(ctx) })
 	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error {
+			if err := h.database.awaitEjection(ctx, h.keys); err != nil {
+				return err
+			}
+			return h.evicted(ctx)
+		})
+	})
+	group.Go(func() error {
 		<-ctx.Done()
 		h.tasks.CancelAll()
 		return nil

@@ -125,10 +125,7 @@ func TestLeave(t *testing.T) {
 	one.Do("VDI.create", fields)
 
 	two.Do("pool.eject", third)
-	harness.Eventually(t, "the host is a pool of its own", func() bool {
-		records, err := harness.Try[map[xenapi.Ref[xenapi.Host]]xenapi.Host](three, "host.get_all_records")
-		return err == nil && len(records) == 1
-	})
+	alone(t, three)
 	if n := len(harness.Records[xenapi.Host](one)); n != 2 {
 		t.Errorf("the pool has %d hosts", n)
 	}
@@ -160,6 +157,54 @@ func TestLeave(t *testing.T) {
 	one.Do("VDI.destroy", mine())
 	one.Clean()
 	three.Clean()
+}
+
+// alone waits until a host is a pool of its own.
+func alone(t *testing.T, d *harness.Daemon) {
+	t.Helper()
+	harness.Eventually(t, "the host is a pool of its own", func() bool {
+		records, err := harness.Try[map[xenapi.Ref[xenapi.Host]]xenapi.Host](d, "host.get_all_records")
+		return err == nil && len(records) == 1
+	})
+}
+
+// TestLeaveUnawares: hosts that were destroyed while they were away learn it when they are back: one that made the pool, one
+// that has no copy of the database, and one whose daemon went on meanwhile. Each is a pool of its own then, and may join again.
+func TestLeaveUnawares(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 4)
+	founder, two, member, client := hosts[0], hosts[1], hosts[2], hosts[3]
+	away := map[*harness.Daemon]xenapi.Ref[xenapi.Host]{}
+	for _, d := range []*harness.Daemon{founder, client, member} {
+		away[d] = ownHost(d)
+	}
+	destroy := func(d *harness.Daemon) {
+		t.Helper()
+		harness.Eventually(t, "the host is destroyed", func() bool {
+			_, err := harness.Try[any](two, "host.destroy", away[d])
+			return err == nil || xenapi.CodeOf(err) == xenapi.CodeHandleInvalid
+		})
+	}
+	for _, d := range []*harness.Daemon{founder, client} {
+		d.Kill()
+		destroy(d)
+		if err := d.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		alone(t, d)
+		if err := join(t, d, two); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harness.Eventually(t, "all have what they had of the database", func() bool { return databases(two) == "map[client:1 member:3]" })
+
+	member.Pause()
+	destroy(member)
+	member.Resume()
+	alone(t, member)
+	for _, d := range hosts {
+		d.Clean()
+	}
 }
 
 // TestWhoMayNotJoin: nothing but a token or the right user admits a host, and not every host.
