@@ -21,7 +21,7 @@ const (
 func (c *cli) poolCommand() *cobra.Command {
 	return c.connected(group("pool", "The pool: who is in it, how it fares, its backup",
 		`The pool: who is in it, how it fares, its backup. docs/operations.md tells how a pool is run.`,
-		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolRotateAuthority(), c.poolBackup(), c.poolRestore(), c.poolRecover()))
+		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolRotateAuthority(), c.poolBackup(), c.poolRestore(), c.poolRecover(), c.poolLeave()))
 }
 
 func (c *cli) poolShow() *cobra.Command {
