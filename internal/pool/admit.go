@@ -247,7 +247,11 @@ func (c *Cluster) Describe(joining xenapi.Ref[xenapi.Task], force bool) (a Appli
 				return xenapi.ErrOperationNotAllowed("patch " + patch.UUID + " is in a VDI of this host's own pool: destroy it first")
 			}
 		}
-		a.Applied = appliedOn(tx, c.Me)
+		me, err := db.Get(tx, c.Me)
+		if err != nil {
+			return err
+		}
+		a.Name, a.Applied = me.NameLabel, appliedOn(tx, c.Me)
 		_, pool, _ := thePool(tx)
 		for _, ref := range db.Referrers[xenapi.PBD](tx, "host", c.Me) {
 			pbd, _ := db.Lookup(tx, ref)

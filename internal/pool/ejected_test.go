@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"testing"
@@ -50,7 +52,7 @@ func answering(t *testing.T, as known, status int) (url string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if host, ok := as.keys.Asker(*r.TLS); !ok || r.URL.Path != pool.MemberPath {
 			t.Errorf("%q asks %s, %v", host, r.URL.Path, ok)
 		}

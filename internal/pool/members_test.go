@@ -141,9 +141,14 @@ func TestAdmit(t *testing.T) {
 			return errors.Join(db.Insert(tx, "OpaqueRef:shared", shared), db.Insert(tx, "OpaqueRef:pbd", xenapi.PBD{
 				UUID: xenapi.NewUUID(), Host: g.Me, SR: "OpaqueRef:shared", DeviceConfig: map[string]string{"location": "/shared"}, CurrentlyAttached: true}))
 		})
-		admitted, err := g.Admit(t.Context(), applicant(t, uuidTwo), true)
+		a := applicant(t, uuidTwo)
+		a.Name = "named"
+		admitted, err := g.Admit(t.Context(), a, true)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got := get(t, g.DB, g.host(t, uuidTwo)).NameLabel; got != "named" {
+			t.Errorf("it is called %q", got)
 		}
 		if admitted.Place.Role != pool.Member || !slices.Equal(g.copies.list(), []string{"https://10.0.0.2:443"}) {
 			t.Errorf("its database is %+v, copies %v", admitted.Place, g.copies.list())

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,6 +124,21 @@ func TestLeave(t *testing.T) {
 	}
 	fields.NameLabel, fields.VirtualSize, fields.Type = "mine", 1<<20, xenapi.VDITypeUser
 	one.Do("VDI.create", fields)
+	program := harness.Program{UUID: xenapi.NewUUID(), Guidance: "restartHost restartXAPI"}
+	ref := one.Upload(program.Signed(t))
+	for _, host := range []xenapi.Ref[xenapi.Host]{first, second, third} {
+		one.Do("pool_patch.apply", ref, host)
+	}
+	one.Do("host.set_name_label", third, "the third one")
+	harness.Eventually(t, "the host knows its name", func() bool { return three.Read("var/lib/poolpatch/host-name") == "the third one" })
+	// What an administrator has said of it, and what it still needs, goes with it.
+	asItWas := func() {
+		t.Helper()
+		rec := harness.Record(three, ownHost(three))
+		if want := []xenapi.UpdateGuidance{"reboot_host", "restart_toolstack"}; rec.NameLabel != "the third one" || !slices.Equal(rec.PendingGuidances, want) {
+			t.Errorf("the host is %q and needs %v", rec.NameLabel, rec.PendingGuidances)
+		}
+	}
 
 	two.Do("pool.eject", third)
 	alone(t, three)
@@ -141,10 +157,12 @@ func TestLeave(t *testing.T) {
 		return found
 	}
 	mine()
+	asItWas()
 	if err := join(t, three, two); err != nil { // through one that is not the coordinator
 		t.Fatal(err)
 	}
 	harness.Eventually(t, "it has a copy of the database again", func() bool { return databases(one) == "map[member:3]" })
+	asItWas()
 
 	two.Kill()
 	harness.Eventually(t, "the dead host is destroyed", func() bool {
