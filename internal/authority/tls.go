@@ -3,7 +3,6 @@ package authority
 import (
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -114,7 +113,7 @@ func (k *Keyholder) clientConfig(name string, accept func(peer string) error) *t
 
 // JoinClientConfig is the TLS with which a host that has no identity yet meets the pool of a token: the
 // server must show a host's certificate that the authority of that fingerprint issued, and the authority's
-// own along with it. Nothing is sent before that is verified.
+// own along with it. Nothing is sent before that is verified. The error of a server of another authority is ErrOtherPool.
 func JoinClientConfig(ca Fingerprint) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, ServerName: JoinName,
@@ -129,7 +128,7 @@ func JoinClientConfig(ca Fingerprint) *tls.Config {
 func verifyPool(shown []*x509.Certificate, ca Fingerprint) error {
 	at := slices.IndexFunc(shown, func(cert *x509.Certificate) bool { return fingerprintOf(cert) == ca })
 	if at < 1 {
-		return errors.New("the host that answers is of another pool than the token")
+		return ErrOtherPool
 	}
 	_, _, err := verify(shown[0], Trust{certs: shown[at : at+1]}.roots(), time.Now())
 	return err

@@ -212,6 +212,18 @@ func TestWhoIsNotAdmitted(t *testing.T) {
 	}
 }
 
+// TestJoiningItself: a host that was given its own address is told so.
+func TestJoiningItself(t *testing.T) {
+	t.Parallel()
+	atGate(t, func(t *testing.T, g *gate) {
+		g.Identity.HostUUID = uuidOne
+		_, err := g.Admit(t.Context(), applicant(t, uuidOne), true)
+		if xenapi.CodeOf(err) != xenapi.CodeOperationNotAllowed || !strings.Contains(err.Error(), "does not join itself") {
+			t.Error(err)
+		}
+	})
+}
+
 func TestTokens(t *testing.T) {
 	t.Parallel()
 	atGate(t, func(t *testing.T, g *gate) {

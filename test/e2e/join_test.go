@@ -235,12 +235,26 @@ func TestWhoMayNotJoin(t *testing.T) {
 	token := harness.Call[string](one, "pool.create_join_token", int64(600))
 	two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", token[:len(token)-1]+"x")
 
+	other := harness.Call[string](startAt(t, freeAddress(t)), "pool.create_join_token", int64(600))
+	refused := two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", other)
+	if !strings.Contains(refused.Error(), "not the pool that the token names") {
+		t.Errorf("another pool's token: %v", refused)
+	}
+	refused = two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", token[1:])
+	if !strings.Contains(refused.Error(), "not a join token") {
+		t.Errorf("a mangled token: %v", refused)
+	}
+	refused = two.Refused(xenapi.CodeOperationNotAllowed, "pool.join", two.Address(), "", harness.Call[string](two, "pool.create_join_token", int64(600)))
+	if !strings.Contains(refused.Error(), "does not join itself") {
+		t.Errorf("a host's own address: %v", refused)
+	}
+
 	program := harness.Program{UUID: xenapi.NewUUID()}
 	ref := two.Upload(program.Signed(t))
 	two.Refused(xenapi.CodeOperationNotAllowed, "pool.join", one.Address(), "", token)
 	two.Apply(ref)
 	two.Do("VDI.destroy", harness.Record(two, ref).VDI)
-	refused := two.Refused(xenapi.CodePoolHostsNotHomogeneous, "pool.join", one.Address(), "", token)
+	refused = two.Refused(xenapi.CodePoolHostsNotHomogeneous, "pool.join", one.Address(), "", token)
 	if !strings.Contains(refused.Error(), program.UUID) {
 		t.Errorf("the error does not name the patch: %v", refused)
 	}
@@ -255,6 +269,34 @@ func TestWhoMayNotJoin(t *testing.T) {
 	}
 	one.Clean()
 	two.Clean()
+}
+
+// TestJoinOfTwoHalves: a pool that was made two, which have one UUID, is made one again; the command that does it ends.
+func TestJoinOfTwoHalves(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 2)
+	refs := []xenapi.Ref[xenapi.Host]{ownHost(hosts[0]), ownHost(hosts[1])}
+	for _, d := range hosts {
+		d.Kill()
+	}
+	for i, d := range hosts {
+		if err := harness.Run("", harness.Binary(t, harness.Build{}), "pool", "recover", "--root", d.Root); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		harness.Eventually(t, "the half is rid of the other", func() bool {
+			_, err := harness.Try[any](d, "host.destroy", refs[1-i])
+			return err == nil
+		})
+	}
+	if err := join(t, hosts[1], hosts[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got := coordinator(hosts[1]); got != refs[0] {
+		t.Errorf("the coordinator is %s", got)
+	}
 }
 
 // TestWithoutMajority: when two of three copies of the database are gone, reads answer, changes are refused in good time,
