@@ -77,6 +77,8 @@ type Host struct {
 
 	// BootID names the kernel's run in which the host was last entered: another one says that it was rebooted.
 	BootID string `json:"boot_id" xenapi:"internal"`
+	// ProcessID names the daemon's process in which it was: another one says that the toolstack was restarted.
+	ProcessID string `json:"process_id" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

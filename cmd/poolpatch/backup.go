@@ -49,8 +49,9 @@ func (c *cli) poolRestore() *cobra.Command {
 		Short: "Make this host's database from a backup, while its daemon is stopped",
 		Long: `Make this host's database from a file that "pool backup" wrote, while its daemon is stopped. The host
 that restores must be one of the pool in the backup, by its UUID in var/lib/poolpatch/host-uuid. Its
-database directory must be empty: move an old one away first. The pool's other hosts come back with
-"pool join", one by one.
+database directory must be empty: move an old one away first. The pool's other hosts stay stopped until
+each has left the pool that was ("pool leave"): together they could go on as that. Then they are started,
+and join, one by one.
 
 Nothing is left of a restoration that fails.`,
 		Example: `  systemctl stop poolpatch

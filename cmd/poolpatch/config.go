@@ -110,8 +110,9 @@ func (c *serveConfig) checkPassword() error {
 // paths are the daemon's own, below its root.
 type paths struct {
 	root, etc, keys, unsigned, tlsCert, tlsKey string
-	lib, hostUUID, identity, etcd, localSR     string
-	place, moving                              string
+	lib, hostUUID, hostName                    string
+	identity, etcd, localSR                    string
+	place, moving, lock                        string
 	legacy                                     string
 	run, socket, mounts                        string
 	log, patchLogs                             string
@@ -123,8 +124,8 @@ func pathsBelow(root string) paths {
 	return paths{
 		root: root, etc: etc, keys: filepath.Join(etc, "trusted-keys.d"), unsigned: filepath.Join(etc, "unsigned-patches"),
 		tlsCert: filepath.Join(etc, "tls.crt"), tlsKey: filepath.Join(etc, "tls.key"),
-		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"),
-		place: filepath.Join(lib, "place.json"), moving: filepath.Join(lib, "moving.json"),
+		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), hostName: filepath.Join(lib, "host-name"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"),
+		place: filepath.Join(lib, "place.json"), moving: filepath.Join(lib, "moving.json"), lock: filepath.Join(lib, "lock"),
 		legacy: filepath.Join(root, "var/patch"),
 		run:    run, socket: filepath.Join(run, "socket"), mounts: filepath.Join(run, "mounts"),
 		log: log, patchLogs: filepath.Join(log, "patches"),

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"sync"
 	"time"
 
 	"poolpatch/internal/authority"
@@ -28,6 +29,8 @@ const (
 	tendInterval = time.Second
 	// followInterval is the same for a host that has none.
 	followInterval = 30 * time.Second
+	// doubtInterval lies between two looks at whether the database answers, while the daemon runs.
+	doubtInterval = 10 * time.Second
 	// restartStagger lies between the restarts of two members, which take a few seconds.
 	restartStagger = 6 * time.Second
 	// maxKeepers is how many hosts have a copy of the database: of three, any one may be lost.
@@ -43,6 +46,8 @@ type database struct {
 	cluster *etcdserver.Cluster
 	// follow makes a client use the members that there are now; nil where this host is none.
 	follow func(context.Context) error
+	// others are the URLs of the members on other hosts; nil for an etcd of the administrator's.
+	others func() []string
 	// trusted are the authorities that the member took its peers' certificates from, when it started: it reads them once.
 	trusted []byte
 	close   func()
@@ -80,17 +85,21 @@ func (c databaseConfig) external(ctx context.Context) (*database, error) {
 	return &database{store: etcdkv.New(client), close: func() { client.Close() }}, nil
 }
 
-// asClient reaches the members on other hosts. They may all be starting at this moment, so it does not give up.
+// asClient reaches the members on other hosts. They may all be starting at this moment, so it does not give up. Errors:
+// pool.ErrEjected.
 func (c databaseConfig) asClient(ctx context.Context) (*database, error) {
 	var endpoints []string
 	for _, k := range c.place.Keepers {
 		endpoints = append(endpoints, k.URL)
 	}
+	ctx, inside := c.unlessEjected(ctx, func() []string { return endpoints })
+	defer inside()
 	for {
 		client, err := etcdserver.Connect(ctx, endpoints, etcdserver.TLSConfig{Config: c.keys.ClientConfig()})
 		if err == nil {
 			d := &database{store: etcdkv.New(client), cluster: etcdserver.NewCluster(client), close: func() { client.Close() }}
 			d.follow = func(ctx context.Context) error { return etcdserver.Sync(ctx, client) }
+			d.others = client.Endpoints
 			return d, nil
 		}
 		c.log.Warn("the pool's database is not reached; trying again", "error", err)
@@ -102,8 +111,21 @@ func (c databaseConfig) asClient(ctx context.Context) (*database, error) {
 	}
 }
 
+// unlessEjected is a context that ends with pool.ErrEjected when the pool says that it knows this host no more; the
+// function that it gives says that the database is reached.
+func (c databaseConfig) unlessEjected(ctx context.Context, others func() []string) (context.Context, func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if pool.AwaitEjection(ctx, c.keys, others) == nil {
+			end(pool.ErrEjected)
+		}
+	})
+	return ctx, func() { end(nil); asking.Wait() }
+}
+
 // asMember runs this host's own member. It may need the others to begin, as they may need it: so they are let in before
-// it is ready.
+// it is ready. Errors: etcdserver.ErrRemoved, pool.ErrEjected.
 func (c databaseConfig) asMember(ctx context.Context) (*database, error) {
 	config := etcdserver.Config{Dir: c.paths.etcd, Name: "poolpatch", Alone: c.place.Alone, Logger: c.log}
 	if c.url != "" {
@@ -125,7 +147,7 @@ func (c databaseConfig) asMember(ctx context.Context) (*database, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &database{server: server, cluster: server.Cluster, trusted: trusted, close: func() {
+	d := &database{server: server, cluster: server.Cluster, others: server.Others, trusted: trusted, close: func() {
 		if err := server.Close(); err != nil {
 			c.log.Warn("stop the database", "error", err)
 		}
@@ -149,10 +171,7 @@ func (c databaseConfig) ready(ctx context.Context, server *etcdserver.Server) er
 		}
 		server.ClientHandler().ServeHTTP(w, r)
 	}))
-	if err := server.Ready(ctx); err != nil {
-		return err
-	}
-	if err := c.awaitVote(ctx, server); err != nil {
+	if err := c.awaitMajority(ctx, server); err != nil {
 		return err
 	}
 	if c.place.Alone {
@@ -164,6 +183,16 @@ func (c databaseConfig) ready(ctx context.Context, server *etcdserver.Server) er
 		c.log.Warn("the other hosts do not know this host's address yet", "url", c.url, "error", err)
 	}
 	return nil
+}
+
+// awaitMajority waits until this member has a vote among a majority that runs.
+func (c databaseConfig) awaitMajority(ctx context.Context, server *etcdserver.Server) error {
+	ctx, inside := c.unlessEjected(ctx, server.Others)
+	defer inside()
+	if err := server.Ready(ctx); err != nil {
+		return err
+	}
+	return c.awaitVote(ctx, server)
 }
 
 // awaitVote waits until this member has its vote, which the coordinator gives it when it has caught up: before that, the
@@ -305,6 +334,22 @@ func (d *database) awaitTrust(ctx context.Context, file string, turn func() int)
 		}
 		if err := sleep(ctx, tendInterval); err != nil {
 			return err
+		}
+	}
+}
+
+// awaitEjection returns when the pool says that it knows this host no more: a host that was cut off when it was taken out
+// learns it in no other way. Nobody is asked while the database answers.
+func (d *database) awaitEjection(ctx context.Context, keys *authority.Keyholder) error {
+	for {
+		if err := sleep(ctx, doubtInterval); err != nil {
+			return err
+		}
+		if d.cluster == nil {
+			continue
+		}
+		if _, err := d.cluster.Members(ctx); err != nil && pool.Ejected(ctx, keys, d.others()) {
+			return nil
 		}
 	}
 }

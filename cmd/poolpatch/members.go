@@ -11,7 +11,7 @@ import (
 )
 
 func (c *cli) hostCommand() *cobra.Command {
-	return c.connected(group("host", "The hosts of the pool", "The hosts of the pool.", c.hostList(), c.hostShow(), c.hostEnable(), c.hostDisable(), c.hostDestroy()))
+	return c.connected(group("host", "The hosts of the pool", "The hosts of the pool.", c.hostList(), c.hostShow(), c.hostRename(), c.hostEnable(), c.hostDisable(), c.hostDestroy()))
 }
 
 func (c *cli) hostList() *cobra.Command {
@@ -90,6 +90,22 @@ func (c *cli) hostEnable() *cobra.Command {
 func (c *cli) hostDisable() *cobra.Command {
 	return c.hostVerb("disable HOST", "Say that a host is not to get work", "Say that a host is not to get work; it does not become coordinator by hand then.",
 		"  poolpatch host disable host2", "host.disable")
+}
+
+func (c *cli) hostRename() *cobra.Command {
+	return &cobra.Command{
+		Use: "rename HOST NAME", Short: "Give a host another name",
+		Long: `Give a host another name. It goes by that name in this pool, and in the next one that it is in; its UUID
+and its address stay.`,
+		Example: "  poolpatch host rename host2 rack4-left", Args: arguments("HOST", "NAME"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			o, err := hosts.find(ctx, p, args[0])
+			if err != nil {
+				return err
+			}
+			return p.Do(ctx, "host.set_name_label", o.Ref, args[1])
+		}),
+	}
 }
 
 func (c *cli) hostDestroy() *cobra.Command {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"poolpatch/internal/authority"
 	"poolpatch/xenapi"
 	"poolpatch/xenapi/client"
 )
@@ -21,7 +22,7 @@ const (
 func (c *cli) poolCommand() *cobra.Command {
 	return c.connected(group("pool", "The pool: who is in it, how it fares, its backup",
 		`The pool: who is in it, how it fares, its backup. docs/operations.md tells how a pool is run.`,
-		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolRotateAuthority(), c.poolBackup(), c.poolRestore(), c.poolRecover()))
+		c.poolShow(), c.poolStatus(), c.poolToken(), c.poolJoin(), c.poolEject(), c.poolDesignate(), c.poolLevel(), c.poolRotateAuthority(), c.poolBackup(), c.poolRestore(), c.poolRecover(), c.poolLeave()))
 }
 
 func (c *cli) poolShow() *cobra.Command {
@@ -150,29 +151,19 @@ plugged, and the same patches applied as the pool; --force admits one that has o
   poolpatch pool join 10.0.0.1 --as root --as-password-file /root/password`,
 		Args: arguments("ADDRESS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			password := token
-			if token == "" {
-				if passwordFile == "" {
-					return usagef("--token, or --as with --as-password-file, is missing")
-				}
-				var err error
-				if password, err = firstLine(passwordFile); err != nil {
-					return usageError{err}
-				}
+			who, err := introduction(token, user, passwordFile)
+			if err != nil {
+				return usageError{err}
 			}
 			return c.pool(func(ctx context.Context, p *client.Client, args []string) error {
 				message := "pool.join"
 				if force {
 					message = "pool.join_force"
 				}
-				_, before, err := poolRecord(ctx, p)
-				if err != nil {
-					return err
+				if err := p.Do(ctx, message, args[0], who.user, who.password); err != nil {
+					return notJoined(err)
 				}
-				if err := p.Do(ctx, message, args[0], user, password); err != nil {
-					return err
-				}
-				return c.awaitJoin(ctx, before.UUID)
+				return c.awaitJoin(ctx)
 			})(cmd, args)
 		},
 	}
@@ -183,13 +174,55 @@ plugged, and the same patches applied as the pool; --force admits one that has o
 	return cmd
 }
 
-// awaitJoin waits until this host's daemon, which starts again, is of another pool.
-func (c *cli) awaitJoin(ctx context.Context, before string) error {
+// introduced is how a host that joins shows that it may: without a user by a token.
+type introduced struct{ user, password string }
+
+// introduction reads what the flags of a join say. What is no token is not sent as a password to whoever answers.
+func introduction(token, user, passwordFile string) (introduced, error) {
+	switch {
+	case token != "" && passwordFile != "":
+		return introduced{}, errors.New("--token and --as-password-file are two ways to the same: give one")
+	case token != "":
+		if _, err := authority.ParseToken(token); err != nil {
+			return introduced{}, fmt.Errorf("--token: %w", err)
+		}
+		return introduced{password: token}, nil
+	case passwordFile == "":
+		return introduced{}, errors.New("--token, or --as with --as-password-file, is missing")
+	}
+	password, err := firstLine(passwordFile)
+	if err == nil && password == "" {
+		err = fmt.Errorf("--as-password-file %s: its first line is empty", passwordFile)
+	}
+	return introduced{user, password}, err
+}
+
+// notJoined adds to the error of a join what helps.
+func notJoined(err error) error {
+	domain, _ := errors.AsType[*xenapi.Error](err)
+	switch {
+	case domain == nil:
+		return err
+	case domain.Code == xenapi.CodeSessionAuthenticationFailed && len(domain.Params) == 2 && domain.Params[0] == "join token":
+		return hinted{errors.New("pool join: " + domain.Params[1]), "poolpatch pool token, on a host of the pool, makes a new one"}
+	case domain.Code == xenapi.CodeSessionAuthenticationFailed:
+		return hinted{err, "check --as and --as-password-file: they are of the pool that is joined"}
+	case domain.Code == xenapi.CodeCannotContactHost:
+		return hinted{err, "is the daemon running there, and does its --address say this address and port?"}
+	case domain.Code == xenapi.CodeHostIsLive:
+		return hinted{err, "a host of that pool has this one's UUID: on a copy of a disk remove var/lib/poolpatch before the first start"}
+	}
+	return err
+}
+
+// awaitJoin waits until this host's daemon, which starts again, is in a pool with others. Until then it is alone in one: the
+// pools' UUIDs may be the same, where one was restored from the other's backup.
+func (c *cli) awaitJoin(ctx context.Context) error {
 	c.note("the host is admitted; its daemon starts again in the pool")
 	ctx, cancel := context.WithTimeoutCause(ctx, joinPatience, errors.New("the host has not come up in the pool; its log says why"))
 	defer cancel()
 	for {
-		if pool, coordinator, err := c.lookAt(ctx); err == nil && pool != before {
+		if hosts, coordinator, err := c.lookAt(ctx); err == nil && hosts > 1 {
 			c.note("joined; the coordinator is %s", coordinator)
 			return nil
 		}
@@ -201,19 +234,19 @@ func (c *cli) awaitJoin(ctx context.Context, before string) error {
 	}
 }
 
-// lookAt says in which pool this host's daemon is.
-func (c *cli) lookAt(ctx context.Context) (pool, coordinator string, err error) {
+// lookAt says what this host's daemon knows of its pool: how many hosts, and which of them is the coordinator.
+func (c *cli) lookAt(ctx context.Context) (count int, coordinator string, err error) {
 	p, err := c.dial(ctx)
 	if err != nil {
-		return "", "", err
+		return 0, "", err
 	}
 	defer p.Close(ctx)
 	_, rec, err := poolRecord(ctx, p)
 	if err != nil {
-		return "", "", err
+		return 0, "", err
 	}
 	members, err := all[xenapi.Host](ctx, p)
-	return rec.UUID, hosts.label(members, rec.Master), err
+	return len(members), hosts.label(members, rec.Master), err
 }
 
 func (c *cli) poolEject() *cobra.Command {
@@ -229,9 +262,46 @@ func (c *cli) poolDesignate() *cobra.Command {
 }
 
 func (c *cli) poolLevel() *cobra.Command {
-	return c.hostVerb("level HOST", "Apply on a host the patches that it lacks",
-		`Apply on a host the patches that the coordinator has and it lacks, in the order in which the
-coordinator got them, until one fails.`, "  poolpatch pool level host2", "pool.level")
+	return &cobra.Command{
+		Use: "level HOST", Short: "Apply on a host the patches that it lacks",
+		Long: `Apply on a host the patches that the coordinator has and it lacks, in the order in which the
+coordinator got them, until one fails.`,
+		Example: "  poolpatch pool level host2", Args: arguments("HOST"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			o, err := hosts.find(ctx, p, args[0])
+			if err != nil {
+				return err
+			}
+			before, err := countApplied(ctx, p, o.Ref)
+			if err != nil {
+				return err
+			}
+			if _, err := client.Run[string](ctx, p, nil, "pool.level", o.Ref); err != nil {
+				return err
+			}
+			after, err := countApplied(ctx, p, o.Ref)
+			if err != nil {
+				return err
+			}
+			if after == before {
+				c.note("nothing to do: %s has every patch that the coordinator has", oneLine(o.Rec.NameLabel))
+				return nil
+			}
+			c.note("%d patches applied on %s", after-before, oneLine(o.Rec.NameLabel))
+			return nil
+		}),
+	}
+}
+
+// countApplied is how many patches a host has.
+func countApplied(ctx context.Context, p *client.Client, host xenapi.Ref[xenapi.Host]) (n int, err error) {
+	rows, err := all[xenapi.HostPatch](ctx, p)
+	for _, row := range rows {
+		if row.Host == host && row.Applied {
+			n++
+		}
+	}
+	return n, err
 }
 
 // hostVerb is a command that sends a message about one host.

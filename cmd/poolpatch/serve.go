@@ -93,6 +93,11 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	if err := makeDirectories(p); err != nil {
 		return err
 	}
+	lock, err := lockDaemon(p)
+	if err != nil {
+		return fmt.Errorf("--root %s: %w", p.root, err)
+	}
+	defer lock.Close()
 	err = life(ctx, config, p, log)
 	if errors.Is(err, errMoved) {
 		if ctx.Err() != nil {
@@ -124,6 +129,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 	}
 	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
 	door.Database(http.HandlerFunc(etcdserver.Absent)) // until this host has one
+	door.Call(httpd.Roll{Asker: keys.Asker, Names: roster.Knows})
 	if config.HTTPS != "" {
 		l, err := net.Listen("tcp", config.HTTPS)
 		if err != nil {
@@ -218,7 +224,7 @@ func readHostUUID(file string) (string, error) {
 
 // listen opens the addresses without TLS.
 func listen(config serveConfig, p paths) ([]httpd.Listener, error) {
-	// A socket that a killed daemon left would refuse the new one; the database's lock has made sure
+	// A socket that a killed daemon left would refuse the new one; the daemon's lock has made sure
 	// that no other daemon uses it.
 	if err := os.Remove(p.socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("unix socket: %w", err)

@@ -108,7 +108,11 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	if err != nil {
 		return nil, fmt.Errorf("host name: %w", err)
 	}
-	h.identity = pool.Identity{HostUUID: uuid, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID(), Database: h.database.role()}
+	name, err := pool.Name(p.hostName)
+	if err != nil {
+		return nil, err
+	}
+	h.identity = pool.Identity{HostUUID: uuid, Name: name, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID(), Process: pool.ThisProcess(), Database: h.database.role()}
 	entry := pool.Admitted
 	if len(config.EtcdEndpoints) > 0 {
 		entry = pool.Open
@@ -133,6 +137,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, storage.Options{Others: others, Step: atStep})
 	h.patches = patch.New(h.db, me, h.tasks, patch.OnStorage(h.storage), verifier, log, patch.Options{
 		Root: p.root, Legacy: p.legacy, Logs: p.patchLogs,
+		Booted: pool.Booted(), Started: h.identity.Process.Started,
 		Encode: rpc.MarshalXMLValue, Step: atStep,
 		Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil },
 		Alive:        pool.Alive,
@@ -273,6 +278,11 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {
+			return pool.KeepName(ctx, h.db, h.member.Host, h.paths.hostName)
+		})
+	})
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error {
 			if err := pool.Evicted(ctx, h.db, h.member.Host); err != nil {
 				return err
 			}
@@ -287,6 +297,14 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 		return untilDone(ctx, func(ctx context.Context) error { return pool.Lead(ctx, h.db, h.member.Host, h.findLegacy) })
 	})
 	group.Go(func() error { return h.watchDatabase(ctx) })
+	group.Go(func() error {
+		return untilDone(ctx, func(ctx context.Context) error {
+			if err := h.database.awaitEjection(ctx, h.keys); err != nil {
+				return err
+			}
+			return h.evicted(ctx)
+		})
+	})
 	group.Go(func() error {
 		<-ctx.Done()
 		h.tasks.CancelAll()

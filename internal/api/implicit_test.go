@@ -24,6 +24,7 @@ func fixed(tx *db.Tx) error {
 	host.UUID, host.NameLabel, host.Hostname, host.Address, host.Enabled = "u-host", "one", "one.lab", "192.0.2.1", true
 	host.SoftwareVersion, host.Metrics, host.ControlDomain = map[string]string{"product_version": "1.0"}, "OpaqueRef:metrics", "OpaqueRef:vm"
 	host.PendingGuidances, host.BootID = []xenapi.UpdateGuidance{xenapi.UpdateGuidanceRestartToolstack}, "not shown"
+	host.ProcessID = "not shown"
 	sr := xenapi.New[xenapi.SR]()
 	sr.UUID, sr.NameLabel, sr.Type, sr.ContentType, sr.PhysicalSize, sr.Shared = "u-sr", "local", "file", "user", 1<<40, true
 	vdi := xenapi.New[xenapi.VDI]()

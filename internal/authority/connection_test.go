@@ -236,6 +236,37 @@ func TestEjectedHost(t *testing.T) {
 	}
 }
 
+// TestAskingWhetherOneIsOfThePool: a host that is not allowed is known where it asks about that, and nowhere else; a
+// stranger is known nowhere.
+func TestAskingWhetherOneIsOfThePool(t *testing.T) {
+	t.Parallel()
+	pool, stranger := newAuthority(t, time.Now()), newAuthority(t, time.Now())
+	a, b := newMember(t, pool, hostA, time.Now()), newMember(t, pool, hostB, time.Now())
+	a.Allowed = func(host string) bool { return host != hostB }
+	m := meet(t, a.ServerConfig(ordinary(t)), b.MemberConfig())
+	if m.clientErr != nil || m.serverErr != nil {
+		t.Fatalf("client: %v, server: %v", m.clientErr, m.serverErr)
+	}
+	if host, ok := a.Asker(m.server); host != hostB || !ok {
+		t.Errorf("%q asks, %v", host, ok)
+	}
+	if host, ok := a.Peer(m.server); host != "" || ok {
+		t.Errorf("who asks is taken for the host %q, %v", host, ok)
+	}
+	m.server.HandshakeComplete = false
+	if host, ok := a.Asker(m.server); host != "" || ok {
+		t.Errorf("before the handshake is complete %q asks, %v", host, ok)
+	}
+	c := newMember(t, pool, hostC, time.Now())
+	if host, ok := a.Asker(meet(t, a.ServerConfig(ordinary(t)), c.ClientConfig()).server); host != "" || ok {
+		t.Errorf("a host of the pool that asks nothing is taken for %q, which asks, %v", host, ok)
+	}
+	other := newMember(t, stranger, hostB, time.Now())
+	meet(t, a.ServerConfig(ordinary(t)), other.MemberConfig()).refused(t, "unknown authority")
+	meet(t, other.ServerConfig(ordinary(t)), b.MemberConfig()).refused(t, "unknown authority")
+	meet(t, a.ServerConfig(ordinary(t)), &tls.Config{ServerName: authority.MemberName, InsecureSkipVerify: true}).refused(t, "didn't provide a certificate")
+}
+
 // Connections go on through all steps in which one authority replaces another, with configurations that
 // were made before.
 func TestRotation(t *testing.T) {

@@ -47,8 +47,8 @@ func (id Identity) NeedsRenewal(now time.Time) bool {
 // Keyholder is in no pool: nobody reaches it as a host, and it reaches nobody. Any number of goroutines may
 // use it.
 type Keyholder struct {
-	// Allowed says whether a host is of the pool; nil is that all are. It is asked at every new connection,
-	// in both directions, and by Peer. It must not block, and is set before the first connection.
+	// Allowed says whether a host is of the pool; nil is that all are. It is asked at every new connection
+	// but those to MemberName, in both directions, and by Peer. It must not block, and is set before the first connection.
 	Allowed func(host string) bool
 
 	current atomic.Pointer[Identity]
@@ -101,19 +101,23 @@ func (k *Keyholder) Peer(state tls.ConnectionState) (host string, ok bool) {
 	if !state.HandshakeComplete {
 		return "", false
 	}
-	host, err := k.peer(state)
+	host, err := k.peer(state, ServerName)
 	return host, err == nil
 }
 
-func (k *Keyholder) peer(state tls.ConnectionState) (string, error) {
-	id := k.current.Load()
-	if id == nil {
-		return "", errNoPool
+// Asker is the UUID of the host at the other end of a connection to [MemberName]. Its certificate is the pool's, but
+// whether it is allowed is what it asks.
+func (k *Keyholder) Asker(state tls.ConnectionState) (host string, ok bool) {
+	if !state.HandshakeComplete {
+		return "", false
 	}
-	if state.ServerName != ServerName || len(state.PeerCertificates) == 0 {
-		return "", errors.New("the connection is not between hosts")
-	}
-	host, _, err := verify(state.PeerCertificates[0], id.roots, time.Now())
+	host, err := k.genuine(state, MemberName)
+	return host, err == nil
+}
+
+// peer is the host at the other end of a connection to a server name, if it is allowed.
+func (k *Keyholder) peer(state tls.ConnectionState, name string) (string, error) {
+	host, err := k.genuine(state, name)
 	if err != nil {
 		return "", err
 	}
@@ -121,6 +125,19 @@ func (k *Keyholder) peer(state tls.ConnectionState) (string, error) {
 		return "", fmt.Errorf("host %s is not of this pool", host)
 	}
 	return host, nil
+}
+
+// genuine is the host that an authority which counts has certified, be it allowed or not.
+func (k *Keyholder) genuine(state tls.ConnectionState, name string) (string, error) {
+	id := k.current.Load()
+	if id == nil {
+		return "", errNoPool
+	}
+	if state.ServerName != name || len(state.PeerCertificates) == 0 {
+		return "", errors.New("the connection is not between hosts")
+	}
+	host, _, err := verify(state.PeerCertificates[0], id.roots, time.Now())
+	return host, err
 }
 
 var errNoPool = errors.New("this host is in no pool")

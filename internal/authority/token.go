@@ -29,6 +29,8 @@ var (
 	ErrTokenMalformed = errors.New("that is not a join token, or not all of it")
 	ErrTokenUnknown   = errors.New("the join token is not of this pool, or was used up")
 	ErrTokenExpired   = errors.New("the join token has expired")
+	// ErrOtherPool is what the host that joins finds itself, before it says anything.
+	ErrOtherPool = errors.New("this is not the pool that the token names")
 )
 
 // TokenRecord is what a pool stores of a token: with it a token can be recognised, and not made.

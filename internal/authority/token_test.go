@@ -136,10 +136,10 @@ func TestJoinRefuses(t *testing.T) {
 		server *tls.Config
 		why    string
 	}{
-		{"another pool", newMember(t, stranger, hostA, now).ServerConfig(ordinary(t)), "of another pool"},
+		{"another pool", newMember(t, stranger, hostA, now).ServerConfig(ordinary(t)), "not the pool that the token names"},
 		{"another pool, which shows the right authority's certificate", shows(pretends), "verify host certificate"},
-		{"a host that does not show its authority's", shows(alone), "of another pool"},
-		{"an ordinary server", ordinary(t), "of another pool"},
+		{"a host that does not show its authority's", shows(alone), "not the pool that the token names"},
+		{"an ordinary server", ordinary(t), "not the pool that the token names"},
 		{"an expired host", newMember(t, pool, hostA, now.AddDate(-2, 0, 0)).ServerConfig(ordinary(t)), "expired"},
 		{"a host in no pool", new(authority.Keyholder).ServerConfig(ordinary(t)), "in no pool"},
 	}
@@ -157,7 +157,7 @@ func TestJoinMeetsAHost(t *testing.T) {
 	pool := newAuthority(t, time.Now())
 	ca, key := keyOf(t, pool)
 	server := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{ca.Raw, ca.Raw}, PrivateKey: key}}}
-	meet(t, server, authority.JoinClientConfig(pool.Fingerprint())).refused(t, "of another pool")
+	meet(t, server, authority.JoinClientConfig(pool.Fingerprint())).refused(t, "not the pool that the token names")
 }
 
 type joinCall struct {

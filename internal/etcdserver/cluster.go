@@ -136,6 +136,16 @@ func (c *Cluster) failed() <-chan struct{} {
 // Self is this member's id.
 func (s *Server) Self() ID { return ID(s.etcd.Server.MemberID()) }
 
+// Others are the URLs of the other members as this member's own directory knows them: without a majority nobody knows more.
+func (s *Server) Others() (urls []string) {
+	for _, m := range s.etcd.Server.Cluster().Members() {
+		if ID(m.ID) != s.Self() {
+			urls = append(urls, m.PeerURLs...)
+		}
+	}
+	return urls
+}
+
 // Members lists the cluster as a majority knows it.
 func (c *Cluster) Members(ctx context.Context) ([]Member, error) {
 	var all []Member

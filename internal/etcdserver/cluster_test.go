@@ -337,6 +337,11 @@ func TestCluster(t *testing.T) {
 			t.Errorf("member %+v", m)
 		}
 	}
+	others := b.etcd.Others()
+	slices.Sort(others)
+	if want := slices.Sorted(slices.Values([]string{a.url, c.url})); !slices.Equal(others, want) {
+		t.Errorf("b knows the others %v, want %v", others, want)
+	}
 	client, err := etcdserver.Connect(t.Context(), []string{b.url}, etcdserver.TLSConfig{
 		CAFile: filepath.Join(guest.certs, "ca.crt"), CertFile: guest.file(".crt"), KeyFile: guest.file(".key"), ServerName: serverName,
 	})

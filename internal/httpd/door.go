@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
 	"poolpatch/xenapi"
 )
@@ -21,6 +22,7 @@ type Door struct {
 	peer     func(tls.ConnectionState) (hostUUID string, ok bool)
 	internal func(path string) bool // paths that are for hosts alone
 	log      *slog.Logger
+	roll     Roll
 
 	mu       sync.Mutex
 	database http.Handler
@@ -33,6 +35,18 @@ type Door struct {
 func NewDoor(peer func(tls.ConnectionState) (string, bool), internal func(path string) bool, log *slog.Logger) *Door {
 	return &Door{peer: peer, internal: internal, log: log}
 }
+
+// Roll tells hosts whether they are of the pool. One that was destroyed while it was dead learns it in no other way: it
+// is let through to nothing else.
+type Roll struct {
+	// Asker is the host that asks on a connection; false for a connection that is for something else.
+	Asker func(tls.ConnectionState) (hostUUID string, ok bool)
+	// Names is the answer; an error where this host cannot know.
+	Names func(ctx context.Context, hostUUID string) (bool, error)
+}
+
+// Call has the door answer by a roll. It is called before Serve.
+func (d *Door) Call(roll Roll) { d.roll = roll }
 
 // Database opens the database to other hosts.
 func (d *Door) Database(h http.Handler) {
@@ -78,6 +92,10 @@ func (d *Door) Serve(l net.Listener, config *tls.Config) (stop func()) {
 
 // ServeHTTP implements http.Handler.
 func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if host, asks := d.asker(r); asks {
+		d.answer(w, r, host)
+		return
+	}
 	if d.internal(r.URL.Path) && d.isHost(r) {
 		d.mu.Lock()
 		database := d.database
@@ -101,6 +119,30 @@ func (d *Door) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer d.inside.Done()
 	site.ServeHTTP(w, r)
+}
+
+func (d *Door) asker(r *http.Request) (hostUUID string, ok bool) {
+	if r.TLS == nil || d.roll.Asker == nil {
+		return "", false
+	}
+	return d.roll.Asker(*r.TLS)
+}
+
+// answer tells a host whether it is of the pool: 204 that it is, 410 that it is no more, 503 that this host cannot know.
+func (d *Door) answer(w http.ResponseWriter, r *http.Request, host string) {
+	if r.Method != http.MethodGet || r.URL.Path != pool.MemberPath {
+		http.Error(w, "this connection is for "+pool.MemberPath+" alone", http.StatusForbidden)
+		return
+	}
+	named, err := d.roll.Names(r.Context(), host)
+	switch {
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+	case named:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		http.Error(w, "you are no member of this pool any more", http.StatusGone)
+	}
 }
 
 func (d *Door) isHost(r *http.Request) bool {

@@ -3,6 +3,7 @@ package httpd_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -87,6 +88,35 @@ func TestDoorToTheDatabase(t *testing.T) {
 	d.wants("GET", "/", "", 200, "the site")
 	d.door.CloseSite(t.Context())
 	d.wants("GET", "/raft/stream", "", 200, "the database")
+}
+
+// A host that asks whether it is of the pool is told so, and gets nothing else, be there a site or none.
+func TestDoorToTheRoll(t *testing.T) {
+	t.Parallel()
+	var named bool
+	var unknown error
+	d := newDoorway(t, true)
+	asks := func(tls.ConnectionState) (string, bool) { return "uuid", true }
+	d.door.Call(httpd.Roll{Asker: asks, Names: func(_ context.Context, host string) (bool, error) {
+		if host != "uuid" {
+			t.Errorf("asked about %q", host)
+		}
+		return named, unknown
+	}})
+	d.door.Database(says("the database"))
+	d.door.Site(says("the site"))
+	d.wants("GET", "/pool_member", "", 410, "no member of this pool any more")
+	unknown = errors.New("there is no majority")
+	d.wants("GET", "/pool_member", "", 503, "no majority")
+	named, unknown = true, nil
+	d.wants("GET", "/pool_member", "", 204, "")
+	for _, path := range []string{"/", "/raft", "/jsonrpc", "/pool_member/x"} {
+		d.wants("GET", path, "", 403, "for /pool_member alone")
+	}
+	d.wants("POST", "/pool_member", "{}", 403, "for /pool_member alone")
+	d.door.Call(httpd.Roll{Asker: func(tls.ConnectionState) (string, bool) { return "", false }})
+	d.wants("GET", "/raft", "", 200, "the database")
+	d.wants("GET", "/pool_member", "", 200, "the site") // which has nothing there
 }
 
 // Who is inside when the site closes gets an answer.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"poolpatch/internal/db"
@@ -210,22 +209,7 @@ func (s *Service) recordApplied(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], inf
 	if err := change(tx, row, Succeed, func(rec *xenapi.HostPatch) { rec.TimestampApplied = time.Now().UTC() }); err != nil {
 		return err
 	}
-	return db.Change(tx, s.host, func(host *xenapi.Host) error {
-		for _, g := range info.AfterApplyGuidance {
-			if pending := guidance[g]; !slices.Contains(host.PendingGuidances, pending) {
-				host.PendingGuidances = append(host.PendingGuidances, pending)
-			}
-		}
-		return nil
-	})
-}
-
-// guidance says what a patch's guidance leaves pending on the host.
-var guidance = map[xenapi.AfterApplyGuidance]xenapi.UpdateGuidance{
-	xenapi.AfterApplyGuidanceRestartHost: xenapi.UpdateGuidanceRebootHost,
-	xenapi.AfterApplyGuidanceRestartXAPI: xenapi.UpdateGuidanceRestartToolstack,
-	xenapi.AfterApplyGuidanceRestartHVM:  xenapi.UpdateGuidanceRestartVM,
-	xenapi.AfterApplyGuidanceRestartPV:   xenapi.UpdateGuidanceRestartVM,
+	return s.ask(tx, info.AfterApplyGuidance)
 }
 
 // here refuses a host that this daemon does not serve.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"poolpatch/internal/check"
 	"poolpatch/internal/db"
@@ -43,6 +44,8 @@ type site struct {
 	driver *memsr.Driver
 	root   string
 	key    *hotfix.SigningKey
+
+	booted, started time.Time // of the machine and of the daemon's process
 }
 
 func newSite(t testing.TB, o memsr.Options, faults ...memkv.Option) *site {
@@ -95,6 +98,7 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 		hotfix.NewVerifier(hotfix.Options{KeyDir: filepath.Join(s.root, "keys"), Log: log}), log, patch.Options{
 			Root: s.root, Legacy: filepath.Join(s.root, "var/patch"), Logs: filepath.Join(s.root, "logs"),
 			Encode: func(v any) string { return fmt.Sprint(v) }, Step: step,
+			Booted: s.booted, Started: s.started,
 			Coordinating: func(tx *db.Tx) bool {
 				rec, _ := db.Lookup(tx, xenapi.Ref[xenapi.Pool]("OpaqueRef:pool"))
 				return rec.Master == here

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -563,6 +564,53 @@ func TestStampsAtStart(t *testing.T) {
 	}
 	if err := x.Collect(t.Context()); err != nil || len(all[xenapi.PoolPatch](x)) != 0 {
 		t.Errorf("the record of a patch that is nowhere stays: %v", err)
+	}
+}
+
+// A stamp that the database does not know asks for what its patch asks for, unless that was followed since: so a host that
+// comes into another pool, and one whose daemon died before it recorded the apply, are not taken for done.
+func TestStampsAskForWhatWasNotFollowed(t *testing.T) {
+	const reboot, toolstack = xenapi.UpdateGuidanceRebootHost, xenapi.UpdateGuidanceRestartToolstack
+	applied := time.Now().Add(-time.Hour)
+	before, after := applied.Add(-time.Minute), applied.Add(time.Minute)
+	for _, c := range []struct {
+		what            string
+		booted, started time.Time
+		want            []xenapi.UpdateGuidance
+	}{
+		{"nothing has started since", before, before, []xenapi.UpdateGuidance{reboot, toolstack}},
+		{"the daemon has", before, after, []xenapi.UpdateGuidance{reboot}},
+		{"the machine has", after, after, nil},
+	} {
+		for _, row := range []string{"without a row", "with a row that was busy"} {
+			s := newSite(t, memsr.Options{})
+			dir := filepath.Join(s.root, "var/patch/applied")
+			stamp := `<info uuid="` + theUUID + `" version="1" name-label="p" name-description="" after-apply-guidance="restartHost restartXAPI"/>`
+			if err := errors.Join(os.Mkdir(dir, 0o755), os.WriteFile(filepath.Join(dir, theUUID), []byte(stamp), 0o440), os.Chtimes(filepath.Join(dir, theUUID), applied, applied)); err != nil {
+				t.Fatal(err)
+			}
+			s.booted, s.started = c.booted, c.started
+			if row != "without a row" {
+				interrupted := *s
+				interrupted.root = t.TempDir()
+				interrupted.start(t, nil).update(t, func(tx *db.Tx) error {
+					rec := xenapi.New[xenapi.PoolPatch]()
+					rec.UUID = theUUID
+					return errors.Join(db.Insert(tx, "OpaqueRef:patch", rec), db.Insert(tx, "OpaqueRef:row",
+						xenapi.HostPatch{UUID: xenapi.NewUUID(), Host: here, PoolPatch: "OpaqueRef:patch", State: string(patch.Running)}))
+				})
+			}
+			x := s.start(t, nil)
+			if got := get(x, here).PendingGuidances; !slices.Equal(got, c.want) {
+				t.Errorf("%s, %s: pending %v, want %v", c.what, row, got, c.want)
+			}
+			x.update(t, func(tx *db.Tx) error {
+				return db.Change(tx, here, func(rec *xenapi.Host) error { rec.PendingGuidances = nil; return nil })
+			})
+			if got := get(s.start(t, nil), here).PendingGuidances; len(got) != 0 {
+				t.Errorf("%s, %s: a stamp that is known asks again for %v", c.what, row, got)
+			}
+		}
 	}
 }
 

@@ -71,7 +71,7 @@ func (s *Service) Follow(ctx context.Context) error {
 }
 
 // settle gives each row of this host the event that the stamps tell: found, missing, or a crash.
-func (s *Service) settle(tx *db.Tx, found map[string]stamp) error {
+func (s *Service) settle(tx *db.Tx, found map[string]stamp) (err error) {
 	for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", s.host) {
 		rec, ok := db.Lookup(tx, row)
 		if !ok || State(rec.State).Busy() && pending(tx, rec.Task) {
@@ -89,11 +89,12 @@ func (s *Service) settle(tx *db.Tx, found map[string]stamp) error {
 		if event == Crash {
 			s.log.Warn("a patch was interrupted by the end of the daemon", "patch", patch.UUID, "state", rec.State)
 		}
-		if err := change(tx, row, event, func(rec *xenapi.HostPatch) {
-			if event == StampFound && !rec.Applied {
-				rec.TimestampApplied = found[patch.UUID].applied
-			}
-		}); err != nil {
+		if event == StampFound && !rec.Applied {
+			err = s.recordStamped(tx, row, found[patch.UUID])
+		} else {
+			err = change(tx, row, event, func(*xenapi.HostPatch) {})
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -129,11 +130,19 @@ func (s *Service) adoptStamps(tx *db.Tx, found map[string]stamp) error {
 				return err
 			}
 		}
-		if err := change(tx, row, StampFound, func(rec *xenapi.HostPatch) { rec.TimestampApplied = st.applied }); err != nil {
+		if err := s.recordStamped(tx, row, st); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// recordStamped is what one transaction says of an apply that only its stamp tells of.
+func (s *Service) recordStamped(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], st stamp) error {
+	if err := change(tx, row, StampFound, func(rec *xenapi.HostPatch) { rec.TimestampApplied = st.applied }); err != nil {
+		return err
+	}
+	return s.ask(tx, s.unfollowed(st))
 }
 
 func insertFromStamp(tx *db.Tx, st stamp) (xenapi.Ref[xenapi.PoolPatch], error) {

@@ -24,6 +24,9 @@ type Options struct {
 	Root   string // the host's root file system: what patches change
 	Legacy string // /var/patch: files of old patches, and the stamps below applied/
 	Logs   string // where the output of programs is kept
+	// Booted and Started are since when the kernel and the daemon's process run: what was applied before has been followed
+	// by their restart. The zero times are before everything.
+	Booted, Started time.Time
 	// Encode writes a result as task.result holds it.
 	Encode func(any) string
 	// Coordinating says in a transaction whether this host is the coordinator when that commits; nil: it always is.
@@ -59,6 +62,8 @@ type Service struct {
 	step     func(string)
 	log      *slog.Logger
 
+	booted, started time.Time // of the kernel and of the daemon's process
+
 	coordinating func(*db.Tx) bool
 	alive        func(*db.Tx, xenapi.Ref[xenapi.Host]) bool
 	driving      drivers
@@ -80,7 +85,7 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], tasks *task.Service, storage St
 	return &Service{
 		db: d, host: host, tasks: tasks, storage: storage, verifier: verifier,
 		stamps: stamps{dir: stampDir(o.Legacy)}, legacy: o.Legacy, root: o.Root, logs: o.Logs,
-		encode: o.Encode, step: o.Step, log: log, coordinating: o.Coordinating, alive: o.Alive, others: o.Others, fetch: o.Fetch,
+		encode: o.Encode, step: o.Step, log: log, booted: o.Booted, started: o.Started, coordinating: o.Coordinating, alive: o.Alive, others: o.Others, fetch: o.Fetch,
 	}
 }
 

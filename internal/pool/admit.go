@@ -44,7 +44,8 @@ type Admission struct {
 
 // Admit takes a host into the pool. allowed says that its caller may do that without a token. The host's rows come first,
 // then its copy of the database: a crash in between leaves a host that has never lived, which may ask again, or
-// be destroyed. Errors: HOST_IS_SLAVE naming the coordinator, SESSION_AUTHENTICATION_FAILED, HOST_IS_LIVE,
+// be destroyed. Errors: HOST_IS_SLAVE naming the coordinator, SESSION_AUTHENTICATION_FAILED, OPERATION_NOT_ALLOWED for the
+// host that is asked itself, HOST_IS_LIVE for another one that lives,
 // POOL_HOSTS_NOT_HOMOGENEOUS, POOL_JOINING_HOST_MUST_HAVE_SAME_PRODUCT_VERSION, SR_UUID_EXISTS.
 func (c *Cluster) Admit(ctx context.Context, a Applicant, allowed bool) (Admission, error) {
 	now := time.Now()
@@ -61,6 +62,9 @@ func (c *Cluster) Admit(ctx context.Context, a Applicant, allowed bool) (Admissi
 			if err := useToken(tx, a.Token, now); err != nil {
 				return err
 			}
+		}
+		if a.HostUUID == c.Identity.HostUUID {
+			return xenapi.ErrOperationNotAllowed("the address is this host's own: a host does not join itself")
 		}
 		if err := fits(tx, a); err != nil {
 			return err
@@ -247,7 +251,11 @@ func (c *Cluster) Describe(joining xenapi.Ref[xenapi.Task], force bool) (a Appli
 				return xenapi.ErrOperationNotAllowed("patch " + patch.UUID + " is in a VDI of this host's own pool: destroy it first")
 			}
 		}
-		a.Applied = appliedOn(tx, c.Me)
+		me, err := db.Get(tx, c.Me)
+		if err != nil {
+			return err
+		}
+		a.Name, a.Applied = me.NameLabel, appliedOn(tx, c.Me)
 		_, pool, _ := thePool(tx)
 		for _, ref := range db.Referrers[xenapi.PBD](tx, "host", c.Me) {
 			pbd, _ := db.Lookup(tx, ref)

@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -14,11 +15,13 @@ import (
 // Identity is what a daemon knows of itself before it has read the database.
 type Identity struct {
 	HostUUID string // made once, kept below the daemon's root
+	Name     string // that the host had in its last pool; "" is its host name
 	Hostname string
 	Address  string // where clients reach this host
 	Version  string // of poolpatch
 	Kernel   string
 	BootID   string // of the kernel that runs now
+	Process  Process
 	Database string // member, client or external: how this host has the database
 }
 
@@ -73,7 +76,7 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 	rec := xenapi.New[xenapi.Host]()
 	if err != nil {
 		ref = xenapi.NewRef[xenapi.Host]()
-		rec.UUID, rec.NameLabel, rec.Enabled = id.HostUUID, id.Hostname, true
+		rec.UUID, rec.NameLabel, rec.Enabled = id.HostUUID, cmp.Or(id.Name, id.Hostname), true
 		rec.OtherConfig = map[string]string{}
 	} else if rec, err = db.Get(tx, ref); err != nil {
 		return "", err
@@ -85,8 +88,8 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 		"xapi": fmt.Sprintf("%d.%d", apiMajor, apiMinor),
 	}
 	rec.OtherConfig["poolpatch:database"] = id.Database
-	rec.OtherConfig["agent_start_time"] = fmt.Sprintf("%d.", time.Now().Unix())
-	settleGuidance(&rec, id.BootID)
+	rec.OtherConfig["agent_start_time"] = fmt.Sprintf("%d.", id.Process.Started.Unix())
+	settleGuidance(&rec, id)
 	if rec.Metrics, err = writeMetrics(tx, rec.Metrics); err != nil {
 		return "", err
 	}
@@ -99,16 +102,19 @@ const (
 	apiMinor = 4
 )
 
-// settleGuidance drops the guidance that has been followed: the toolstack has just been restarted, and
-// when another kernel runs than at the last start, so has everything else.
-func settleGuidance(rec *xenapi.Host, bootID string) {
-	if rec.BootID != "" && rec.BootID != bootID {
+// settleGuidance drops the guidance that has been followed: the toolstack is restarted when the daemon is in another process
+// than at the last start, and everything when another kernel runs. A daemon that begins anew in its process, as it does
+// to move to another pool, has restarted nothing.
+func settleGuidance(rec *xenapi.Host, id Identity) {
+	if rec.BootID != "" && rec.BootID != id.BootID {
 		rec.PendingGuidances = nil
 	}
-	rec.BootID = bootID
-	rec.PendingGuidances = slices.DeleteFunc(rec.PendingGuidances, func(g xenapi.UpdateGuidance) bool {
-		return g == xenapi.UpdateGuidanceRestartToolstack
-	})
+	if rec.ProcessID != id.Process.ID {
+		rec.PendingGuidances = slices.DeleteFunc(rec.PendingGuidances, func(g xenapi.UpdateGuidance) bool {
+			return g == xenapi.UpdateGuidanceRestartToolstack
+		})
+	}
+	rec.BootID, rec.ProcessID = id.BootID, id.Process.ID
 }
 
 func writeMetrics(tx *db.Tx, ref xenapi.Ref[xenapi.HostMetrics]) (xenapi.Ref[xenapi.HostMetrics], error) {

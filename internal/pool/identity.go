@@ -64,6 +64,21 @@ func (r *Roster) Names(host string) bool {
 	return d == nil || d.View(func(tx *db.Tx) error { _, err := db.ByUUID[xenapi.Host](tx, host); return err }) == nil
 }
 
+// Knows is Names as a majority of the database's copies says it at this moment: what this host has seen may be old, and a
+// host that is told that it was ejected gives its place up. The error says that this host cannot know.
+func (r *Roster) Knows(ctx context.Context, host string) (bool, error) {
+	d := r.db.Load()
+	if d == nil {
+		return false, errors.New("this host has no database yet")
+	}
+	ctx, cancel := context.WithTimeout(ctx, rollTimeout)
+	defer cancel()
+	if err := d.Sync(ctx); err != nil {
+		return false, err
+	}
+	return r.Names(host), nil
+}
+
 // NewCredentials makes a host's credentials, which are kept in dir.
 func NewCredentials(d *db.DB, keys *authority.Keyholder, dir, hostUUID string, log *slog.Logger) *Credentials {
 	return &Credentials{db: d, keys: keys, dir: dir, host: hostUUID, log: log}

@@ -25,7 +25,8 @@ const (
 )
 
 // Join brings this host into the pool of which a host is at address. With a token for a password the host knows whom it
-// meets before it says anything; with a user's password it believes whoever answers. When Join returns the host is
+// meets before it says anything; with a user's password it believes whoever answers. Without a user the password must be
+// a token: one that was not copied whole is told to nobody. When Join returns the host is
 // about to start again as one of that pool. Errors: those of Describe and of Admit, CANNOT_CONTACT_HOST,
 // SESSION_AUTHENTICATION_FAILED.
 func (c *Cluster) Join(ctx context.Context, t xenapi.Ref[xenapi.Task], address, user, password string, force bool) error {
@@ -78,6 +79,9 @@ func newEntrance(ctx context.Context, address, user, password string) (*entrance
 		e.connect(authority.JoinClientConfig(ca))
 		return e, nil
 	}
+	if user == "" {
+		return nil, xenapi.ErrSessionAuthenticationFailed("join token", err.Error())
+	}
 	e.connect(&tls.Config{InsecureSkipVerify: true}) // nothing vouches for the certificate; the token is the way that does
 	return e, e.call(ctx, &e.session, "session.login_with_password", user, password, "1.0", "poolpatch join")
 }
@@ -107,6 +111,9 @@ func (e *entrance) call(ctx context.Context, result any, message string, params 
 		return xenapi.ErrInvalidValue("master_address", e.address).Because(err)
 	}
 	answer, err := e.http.Do(request)
+	if errors.Is(err, authority.ErrOtherPool) {
+		return xenapi.ErrSessionAuthenticationFailed("join token", authority.ErrOtherPool.Error())
+	}
 	if err != nil {
 		return xenapi.ErrCannotContactHost(xenapi.Ref[xenapi.Host](e.address)).Because(err)
 	}

@@ -141,9 +141,14 @@ func TestAdmit(t *testing.T) {
 			return errors.Join(db.Insert(tx, "OpaqueRef:shared", shared), db.Insert(tx, "OpaqueRef:pbd", xenapi.PBD{
 				UUID: xenapi.NewUUID(), Host: g.Me, SR: "OpaqueRef:shared", DeviceConfig: map[string]string{"location": "/shared"}, CurrentlyAttached: true}))
 		})
-		admitted, err := g.Admit(t.Context(), applicant(t, uuidTwo), true)
+		a := applicant(t, uuidTwo)
+		a.Name = "named"
+		admitted, err := g.Admit(t.Context(), a, true)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if got := get(t, g.DB, g.host(t, uuidTwo)).NameLabel; got != "named" {
+			t.Errorf("it is called %q", got)
 		}
 		if admitted.Place.Role != pool.Member || !slices.Equal(g.copies.list(), []string{"https://10.0.0.2:443"}) {
 			t.Errorf("its database is %+v, copies %v", admitted.Place, g.copies.list())
@@ -205,6 +210,18 @@ func TestWhoIsNotAdmitted(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestJoiningItself: a host that was given its own address is told so.
+func TestJoiningItself(t *testing.T) {
+	t.Parallel()
+	atGate(t, func(t *testing.T, g *gate) {
+		g.Identity.HostUUID = uuidOne
+		_, err := g.Admit(t.Context(), applicant(t, uuidOne), true)
+		if xenapi.CodeOf(err) != xenapi.CodeOperationNotAllowed || !strings.Contains(err.Error(), "does not join itself") {
+			t.Error(err)
+		}
+	})
 }
 
 func TestTokens(t *testing.T) {

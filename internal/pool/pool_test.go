@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	one = pool.Identity{HostUUID: "uuid-1", Hostname: "one", Address: "192.0.2.1", Version: "1.0", Kernel: "6.1", BootID: "boot-1"}
+	one = pool.Identity{HostUUID: "uuid-1", Hostname: "one", Address: "192.0.2.1", Version: "1.0", Kernel: "6.1", BootID: "boot-1", Process: pool.Process{ID: "process-1"}}
 	two = pool.Identity{HostUUID: "uuid-2", Hostname: "two", Address: "192.0.2.2", Version: "1.0", Kernel: "6.1", BootID: "boot-2"}
 )
 
@@ -122,6 +122,7 @@ func TestEnteringAgain(t *testing.T) {
 		time.Sleep(time.Minute) // of the bubble's clock
 
 		moved := one
+		moved.Process.Started = one.Process.Started.Add(time.Minute)
 		moved.Hostname, moved.Address, moved.Version, moved.Kernel = "uno", "192.0.2.9", "1.1", "6.2"
 		again := enter(t, d, moved)
 		if again.Fresh || again.Pool != m.Pool || again.Host != m.Host {
@@ -225,23 +226,24 @@ func TestRolesHaveTheirFixedUUIDs(t *testing.T) {
 	}
 }
 
-// The start of the daemon follows the guidance to restart the toolstack; another boot id says that the
+// The start of the daemon's process follows the guidance to restart the toolstack; another boot id says that the
 // machine was rebooted, which follows all of it.
 func TestGuidanceThatWasFollowedGoes(t *testing.T) {
 	t.Parallel()
 	const toolstack, reboot = xenapi.UpdateGuidanceRestartToolstack, xenapi.UpdateGuidanceRebootHost
 	for _, c := range []struct {
-		what, boot string
-		want       []xenapi.UpdateGuidance
+		what, boot, process string
+		want                []xenapi.UpdateGuidance
 	}{
-		{"the daemon restarted", one.BootID, []xenapi.UpdateGuidance{reboot}},
-		{"the machine rebooted", "boot-later", nil},
+		{"the daemon went on in its process", one.BootID, one.Process.ID, []xenapi.UpdateGuidance{toolstack, reboot}},
+		{"the daemon restarted", one.BootID, "process-later", []xenapi.UpdateGuidance{reboot}},
+		{"the machine rebooted", "boot-later", one.Process.ID, nil}, // where processes are counted from the first again
 	} {
 		d := open(t, memkv.New(), "one")
 		m := enter(t, d, one)
 		change(t, d, m.Host, func(rec *xenapi.Host) { rec.PendingGuidances = []xenapi.UpdateGuidance{toolstack, reboot} })
 		id := one
-		id.BootID = c.boot
+		id.BootID, id.Process.ID = c.boot, c.process
 		enter(t, d, id)
 		if got := get(t, d, m.Host); !slices.Equal(got.PendingGuidances, c.want) || got.BootID != c.boot {
 			t.Errorf("%s: pending %v in boot %s, want %v", c.what, got.PendingGuidances, got.BootID, c.want)
@@ -287,5 +289,12 @@ func TestTheMachine(t *testing.T) {
 	}
 	if k := pool.Kernel(); !strings.Contains(k, ".") || strings.ContainsAny(k, " \x00\n") {
 		t.Errorf("kernel %q", k)
+	}
+	p, again := pool.ThisProcess(), pool.ThisProcess()
+	if p.ID == "" || p.ID != again.ID {
+		t.Errorf("this process is %q, then %q", p.ID, again.ID)
+	}
+	if now, booted := time.Now(), pool.Booted(); booted.After(p.Started) || p.Started.After(now) || now.Sub(p.Started) > time.Hour {
+		t.Errorf("booted %v, started %v, now %v", booted, p.Started, now)
 	}
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,12 +124,24 @@ func TestLeave(t *testing.T) {
 	}
 	fields.NameLabel, fields.VirtualSize, fields.Type = "mine", 1<<20, xenapi.VDITypeUser
 	one.Do("VDI.create", fields)
+	program := harness.Program{UUID: xenapi.NewUUID(), Guidance: "restartHost restartXAPI"}
+	ref := one.Upload(program.Signed(t))
+	for _, host := range []xenapi.Ref[xenapi.Host]{first, second, third} {
+		one.Do("pool_patch.apply", ref, host)
+	}
+	one.Do("host.set_name_label", third, "the third one")
+	harness.Eventually(t, "the host knows its name", func() bool { return three.Read("var/lib/poolpatch/host-name") == "the third one" })
+	// What an administrator has said of it, and what it still needs, goes with it.
+	asItWas := func() {
+		t.Helper()
+		rec := harness.Record(three, ownHost(three))
+		if want := []xenapi.UpdateGuidance{"reboot_host", "restart_toolstack"}; rec.NameLabel != "the third one" || !slices.Equal(rec.PendingGuidances, want) {
+			t.Errorf("the host is %q and needs %v", rec.NameLabel, rec.PendingGuidances)
+		}
+	}
 
 	two.Do("pool.eject", third)
-	harness.Eventually(t, "the host is a pool of its own", func() bool {
-		records, err := harness.Try[map[xenapi.Ref[xenapi.Host]]xenapi.Host](three, "host.get_all_records")
-		return err == nil && len(records) == 1
-	})
+	alone(t, three)
 	if n := len(harness.Records[xenapi.Host](one)); n != 2 {
 		t.Errorf("the pool has %d hosts", n)
 	}
@@ -144,10 +157,12 @@ func TestLeave(t *testing.T) {
 		return found
 	}
 	mine()
+	asItWas()
 	if err := join(t, three, two); err != nil { // through one that is not the coordinator
 		t.Fatal(err)
 	}
 	harness.Eventually(t, "it has a copy of the database again", func() bool { return databases(one) == "map[member:3]" })
+	asItWas()
 
 	two.Kill()
 	harness.Eventually(t, "the dead host is destroyed", func() bool {
@@ -162,6 +177,54 @@ func TestLeave(t *testing.T) {
 	three.Clean()
 }
 
+// alone waits until a host is a pool of its own.
+func alone(t *testing.T, d *harness.Daemon) {
+	t.Helper()
+	harness.Eventually(t, "the host is a pool of its own", func() bool {
+		records, err := harness.Try[map[xenapi.Ref[xenapi.Host]]xenapi.Host](d, "host.get_all_records")
+		return err == nil && len(records) == 1
+	})
+}
+
+// TestLeaveUnawares: hosts that were destroyed while they were away learn it when they are back: one that made the pool, one
+// that has no copy of the database, and one whose daemon went on meanwhile. Each is a pool of its own then, and may join again.
+func TestLeaveUnawares(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 4)
+	founder, two, member, client := hosts[0], hosts[1], hosts[2], hosts[3]
+	away := map[*harness.Daemon]xenapi.Ref[xenapi.Host]{}
+	for _, d := range []*harness.Daemon{founder, client, member} {
+		away[d] = ownHost(d)
+	}
+	destroy := func(d *harness.Daemon) {
+		t.Helper()
+		harness.Eventually(t, "the host is destroyed", func() bool {
+			_, err := harness.Try[any](two, "host.destroy", away[d])
+			return err == nil || xenapi.CodeOf(err) == xenapi.CodeHandleInvalid
+		})
+	}
+	for _, d := range []*harness.Daemon{founder, client} {
+		d.Kill()
+		destroy(d)
+		if err := d.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		alone(t, d)
+		if err := join(t, d, two); err != nil {
+			t.Fatal(err)
+		}
+	}
+	harness.Eventually(t, "all have what they had of the database", func() bool { return databases(two) == "map[client:1 member:3]" })
+
+	member.Pause()
+	destroy(member)
+	member.Resume()
+	alone(t, member)
+	for _, d := range hosts {
+		d.Clean()
+	}
+}
+
 // TestWhoMayNotJoin: nothing but a token or the right user admits a host, and not every host.
 func TestWhoMayNotJoin(t *testing.T) {
 	t.Parallel()
@@ -172,12 +235,26 @@ func TestWhoMayNotJoin(t *testing.T) {
 	token := harness.Call[string](one, "pool.create_join_token", int64(600))
 	two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", token[:len(token)-1]+"x")
 
+	other := harness.Call[string](startAt(t, freeAddress(t)), "pool.create_join_token", int64(600))
+	refused := two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", other)
+	if !strings.Contains(refused.Error(), "not the pool that the token names") {
+		t.Errorf("another pool's token: %v", refused)
+	}
+	refused = two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", token[1:])
+	if !strings.Contains(refused.Error(), "not a join token") {
+		t.Errorf("a mangled token: %v", refused)
+	}
+	refused = two.Refused(xenapi.CodeOperationNotAllowed, "pool.join", two.Address(), "", harness.Call[string](two, "pool.create_join_token", int64(600)))
+	if !strings.Contains(refused.Error(), "does not join itself") {
+		t.Errorf("a host's own address: %v", refused)
+	}
+
 	program := harness.Program{UUID: xenapi.NewUUID()}
 	ref := two.Upload(program.Signed(t))
 	two.Refused(xenapi.CodeOperationNotAllowed, "pool.join", one.Address(), "", token)
 	two.Apply(ref)
 	two.Do("VDI.destroy", harness.Record(two, ref).VDI)
-	refused := two.Refused(xenapi.CodePoolHostsNotHomogeneous, "pool.join", one.Address(), "", token)
+	refused = two.Refused(xenapi.CodePoolHostsNotHomogeneous, "pool.join", one.Address(), "", token)
 	if !strings.Contains(refused.Error(), program.UUID) {
 		t.Errorf("the error does not name the patch: %v", refused)
 	}
@@ -192,6 +269,34 @@ func TestWhoMayNotJoin(t *testing.T) {
 	}
 	one.Clean()
 	two.Clean()
+}
+
+// TestJoinOfTwoHalves: a pool that was made two, which have one UUID, is made one again; the command that does it ends.
+func TestJoinOfTwoHalves(t *testing.T) {
+	t.Parallel()
+	hosts := newPool(t, 2)
+	refs := []xenapi.Ref[xenapi.Host]{ownHost(hosts[0]), ownHost(hosts[1])}
+	for _, d := range hosts {
+		d.Kill()
+	}
+	for i, d := range hosts {
+		if err := harness.Run("", harness.Binary(t, harness.Build{}), "pool", "recover", "--root", d.Root); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.Launch(); err != nil {
+			t.Fatal(err)
+		}
+		harness.Eventually(t, "the half is rid of the other", func() bool {
+			_, err := harness.Try[any](d, "host.destroy", refs[1-i])
+			return err == nil
+		})
+	}
+	if err := join(t, hosts[1], hosts[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got := coordinator(hosts[1]); got != refs[0] {
+		t.Errorf("the coordinator is %s", got)
+	}
 }
 
 // TestWithoutMajority: when two of three copies of the database are gone, reads answer, changes are refused in good time,

@@ -245,6 +245,19 @@ func (d *Daemon) Kill() {
 	d.wait(stopTimeout)
 }
 
+// Pause has the daemon do nothing, as one does that its machine, or the network, keeps from everything.
+func (d *Daemon) Pause() { d.signal(syscall.SIGSTOP) }
+
+// Resume lets it go on.
+func (d *Daemon) Resume() { d.signal(syscall.SIGCONT) }
+
+func (d *Daemon) signal(s syscall.Signal) {
+	d.t.Helper()
+	if err := d.run().cmd.Process.Signal(s); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
 // Stop ends the daemon in good order.
 func (d *Daemon) Stop() {
 	d.t.Helper()
