@@ -95,6 +95,9 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 		if err := t.Shield(tx); err != nil {
 			return err
 		}
+		if err := running.begin(tx, t); err != nil {
+			return err
+		}
 		return change(tx, a.row, Start, func(*xenapi.HostPatch) {})
 	}); err != nil {
 		return err
@@ -290,4 +293,14 @@ func (s *Service) uuidOf(ref xenapi.Ref[xenapi.PoolPatch]) (uuid string) {
 		return nil
 	})
 	return uuid
+}
+
+// sizeOf is the length of a patch's signed file in bytes; 0 where the record does not know it.
+func (s *Service) sizeOf(ref xenapi.Ref[xenapi.PoolPatch]) (size int64) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		rec, _ := db.Lookup(tx, ref)
+		size = rec.Size
+		return nil
+	})
+	return size
 }
