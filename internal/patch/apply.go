@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -279,10 +280,27 @@ func change(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], e Event, edit func(*xen
 	}
 	edit(&rec)
 	rec.State, rec.Applied = string(next), next == Applied
+	tellState(&rec)
 	if !next.Busy() {
 		rec.Task = ""
 	}
 	return db.Put(tx, row, rec)
+}
+
+// keyState is the key of host_patch.other_config that tells clients the state of a row that does not say applied: XenAPI has no
+// field for it.
+const keyState = "poolpatch:state"
+
+func tellState(rec *xenapi.HostPatch) {
+	config := maps.Clone(rec.OtherConfig)
+	if rec.Applied {
+		delete(config, keyState)
+	} else if config == nil {
+		config = map[string]string{keyState: rec.State}
+	} else {
+		config[keyState] = rec.State
+	}
+	rec.OtherConfig = config
 }
 
 // uuidOf names a patch to a person.

@@ -492,6 +492,10 @@ func TestProgramsThatFail(t *testing.T) {
 		state := patch.None
 		for _, row := range all[xenapi.HostPatch](x) {
 			state = patch.State(row.State)
+			if row.OtherConfig["poolpatch:state"] != row.State {
+				t.Errorf("%s: clients are told %v", what, row.OtherConfig)
+			}
+			wantCode(t, what+": destroy", x.call(ref, x.Destroy), "OPERATION_NOT_ALLOWED")
 		}
 		if s.runs() != tc.ran || s.stamped(theUUID) || state != tc.state {
 			t.Errorf("%s: ran %d times, stamp %v, the host is %q", what, s.runs(), s.stamped(theUUID), state)
