@@ -172,26 +172,3 @@ func TestOutputIntoWhatIsNoFile(t *testing.T) {
 		t.Errorf("into a directory: %v", err)
 	}
 }
-
-func TestPlainProgress(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	c := &cli{stderr: &out}
-	m := c.bytesMeter("upload", 10<<20)
-	for done := int64(0); done <= 10<<20; done += 256 << 10 {
-		m.bytes(done, 10<<20)
-	}
-	m.end()
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 10 || lines[0] != "upload: 10 % (1 MiB)" || lines[9] != "upload: 100 % (10 MiB)" {
-		t.Errorf("lines %q", lines)
-	}
-	out.Reset()
-	m = c.bytesMeter("upload", -1)
-	for done := int64(0); done <= 3<<30; done += 64 << 20 {
-		m.bytes(done, -1)
-	}
-	if out.String() != "upload: 1 GiB\nupload: 2 GiB\nupload: 3 GiB\n" {
-		t.Errorf("lines %q", out.String())
-	}
-}

@@ -217,9 +217,7 @@ func (c *cli) onPatch(ctx context.Context, p *client.Client, message, word, host
 	if err != nil {
 		return o, h, err
 	}
-	m := c.taskMeter(strings.TrimPrefix(message, "pool_patch."))
-	text, err := client.Run[string](ctx, p, m.fraction, message, o.Ref, h.Ref)
-	m.end()
+	text, err := runTask[string](ctx, p, c.taskMeter(strings.TrimPrefix(message, "pool_patch.")), message, o.Ref, h.Ref)
 	if err == nil && text != "" {
 		fmt.Fprintln(c.stdout, strings.TrimRight(text, "\n"))
 	}
@@ -298,10 +296,7 @@ func (c *cli) patchVerb(message string, done func(xenapi.PoolPatch) string, cmd 
 		if err != nil {
 			return err
 		}
-		m := c.taskMeter(cmd.Name())
-		_, err = client.Run[string](ctx, p, m.fraction, message, o.Ref)
-		m.end()
-		if err == nil {
+		if _, err = runTask[string](ctx, p, c.taskMeter(cmd.Name()), message, o.Ref); err == nil {
 			c.note("%s", done(o.Rec))
 		}
 		return err

@@ -148,9 +148,8 @@ func (c *cli) vdiCopy() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m := c.taskMeter("copy")
-			ref, err := client.Run[xenapi.Ref[xenapi.VDI]](ctx, p, m.fraction, "VDI.copy", o.Ref, sr)
-			m.end()
+			m := c.workMeter("copy", o.Rec.PhysicalUtilisation)
+			ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, "VDI.copy", o.Ref, sr)
 			return c.printVDI(ctx, p, ref, err)
 		}),
 	}
