@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"poolpatch/xenapi"
+	"poolpatch/xenapi/client"
 )
 
 // hints names, for errors that a person can do something about, the command that helps.
@@ -55,15 +56,21 @@ func (c *cli) hint(cmd *cobra.Command, err error, code int) string {
 	if code == exitUsage {
 		return cmd.CommandPath() + " --help"
 	}
-	if code == exitUnreachable && c.server != "" {
-		return certificateHint(err)
+	if code == exitUnreachable {
+		return c.unreachableHint(err)
+	}
+	if _, cut := errors.AsType[*client.BrokenTransfer](err); cut {
+		return "nothing is left of it: start again; journalctl -u poolpatch on the host says why it was cut off"
 	}
 	e, ok := errors.AsType[*xenapi.Error](err)
 	if !ok {
 		return ""
 	}
-	if e.Code == xenapi.CodeInvalidPatch {
+	switch {
+	case e.Code == xenapi.CodeInvalidPatch:
 		return invalidPatchHint(strings.Join(e.Params, " "))
+	case e.Code == xenapi.CodePatchApplyFailed && strings.HasPrefix(strings.Join(e.Params, " "), "interrupted:"):
+		return "look at the host, and at what the program printed: var/log/poolpatch/patches there; then poolpatch patch apply UUID --host HOST"
 	}
 	return hints[e.Code]
 }
@@ -81,8 +88,12 @@ func invalidPatchHint(reason string) string {
 	return "poolpatch hotfix verify FILE runs the same test on your machine"
 }
 
-func certificateHint(err error) string {
-	if strings.Contains(err.Error(), "certificate") {
+// unreachableHint is for a connection that could not be made, or that has broken.
+func (c *cli) unreachableHint(err error) string {
+	switch {
+	case c.server == "":
+		return "systemctl status poolpatch; what was begun is undone when the daemon starts, but for a patch's program that runs"
+	case strings.Contains(err.Error(), "certificate"):
 		return "--ca-file FILE trusts the pool's certificate: etc/poolpatch/tls.crt on the host"
 	}
 	return "is the daemon running there, and does its --https name this address?"

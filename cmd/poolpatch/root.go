@@ -46,6 +46,14 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
+// outcome is what a command that a signal has ended says of what it had begun, if that is not simply undone.
+type outcome struct {
+	error
+	says string
+}
+
+func (e outcome) Unwrap() error { return e.error }
+
 // cli is what every command knows: its streams, and the flags that several commands share.
 type cli struct {
 	stdin          io.Reader
@@ -104,10 +112,14 @@ func (c *cli) report(cmd *cobra.Command, err error, code int) {
 	}
 	domain, isDomain := errors.AsType[*xenapi.Error](err)
 	switch {
-	case code == exitInterrupted:
+	case code == exitInterrupted && !failed(err):
 		fmt.Fprintf(c.stderr, "interrupted: %s\n", interruption(err))
 	case isDomain:
-		fmt.Fprintf(c.stderr, "error: %s: %s\n", strings.TrimPrefix(cmd.CommandPath(), "poolpatch "), sentence(domain))
+		how := "error"
+		if code == exitInterrupted {
+			how = "interrupted, and failed"
+		}
+		fmt.Fprintf(c.stderr, "%s: %s: %s\n", how, strings.TrimPrefix(cmd.CommandPath(), "poolpatch "), sentence(domain))
 		fmt.Fprintf(c.stderr, "%s\n", indent(describe(domain)))
 	default:
 		fmt.Fprintf(c.stderr, "error: %v\n", err)
@@ -117,9 +129,21 @@ func (c *cli) report(cmd *cobra.Command, err error, code int) {
 	}
 }
 
+// failed reports whether what a signal was to end has ended by itself before, with an error.
+func failed(err error) bool {
+	if _, still := errors.AsType[*client.StillRunning](err); still {
+		return false
+	}
+	code := xenapi.CodeOf(err)
+	return code != "" && code != xenapi.CodeTaskCancelled
+}
+
 func interruption(err error) string {
+	if o, ok := errors.AsType[outcome](err); ok {
+		return o.says
+	}
 	if still, ok := errors.AsType[*client.StillRunning](err); ok {
-		return still.Error()
+		return "what was begun goes on: poolpatch task wait " + short(still.UUID)
 	}
 	return "cancelled, and cleaned up"
 }
