@@ -38,6 +38,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": scriptServe, "exits": scriptExits, "interrupt": scriptInterrupt, "interrupt-upload": scriptInterruptUpload,
+			"interrupt-apply": scriptInterruptApply, "pipe": scriptPipe, "tell": scriptTell,
 			"capture": scriptCapture, "flip": scriptFlip, "empty": scriptEmpty, "random": scriptRandom, "sparse": scriptSparse,
 		},
 	})
@@ -150,6 +151,37 @@ func scriptInterruptUpload(ts *testscript.TestScript, _ bool, args []string) {
 	if !strings.Contains(said.String(), "interrupted: cancelled, and cleaned up") {
 		ts.Fatalf("it said %q", said.String())
 	}
+}
+
+// interrupt-apply PIPE WORD ARGS… runs the program, sends it SIGINT when a patch writes to PIPE.began, and then has the patch
+// read WORD from PIPE, unless that is -. It wants exit code 130; stderr is what the program said.
+func scriptInterruptApply(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := program(ts, args[2:]...)
+	var said strings.Builder
+	cmd.Stderr = io.MultiWriter(&said, ts.Stderr())
+	ts.Check(cmd.Start())
+	_, err := os.ReadFile(ts.MkAbs(args[0] + ".began"))
+	ts.Check(err)
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	if args[1] != "-" {
+		scriptTell(ts, false, args[:2])
+	}
+	if code := codeOf(cmd.Wait()); code != exitInterrupted {
+		ts.Fatalf("exit code %d, want %d\n%s", code, exitInterrupted, said.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("said"), []byte(said.String()), 0o644))
+}
+
+// pipe FILE… makes named pipes.
+func scriptPipe(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		ts.Check(syscall.Mkfifo(ts.MkAbs(name), 0o600))
+	}
+}
+
+// tell PIPE WORD writes a word to whoever reads a pipe.
+func scriptTell(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
 }
 
 // capture NAME FILE sets an environment variable to the first word of a file, or of stdout.
