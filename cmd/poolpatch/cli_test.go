@@ -8,10 +8,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 
+	"poolpatch/docs"
 	"poolpatch/xenapi"
 	"poolpatch/xenapi/client"
 )
@@ -108,13 +110,52 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestHintsAreForCodes finds hints that no error can have.
-func TestHintsAreForCodes(t *testing.T) {
+// Every error of docs/errors.md that a person can do something about has a hint, and names only commands that there are.
+func TestEveryErrorHasAHint(t *testing.T) {
 	t.Parallel()
-	for code := range hints {
-		if xenapi.NewError(code).Sentence() == "" {
-			t.Errorf("there is a hint for %s, which poolpatch never says", code)
+	c := &cli{}
+	root := c.command()
+	for row := range strings.Lines(docs.Errors) {
+		if !strings.HasPrefix(row, "| `") {
+			continue
 		}
+		code := strings.Split(row, "`")[1]
+		hint := c.hint(root, xenapi.NewError(code), exitFailed)
+		if strings.Contains(row, forAuthors) == (hint != "") || strings.ContainsAny(hint, "`[]") {
+			t.Errorf("%s: hint %q", code, hint)
+		}
+		for _, words := range regexp.MustCompile("`poolpatch ([a-z][a-z-]*)( [a-z][a-z-]*)?").FindAllStringSubmatch(row, -1) {
+			path := strings.Fields(words[1] + words[2])
+			if cmd, left, err := root.Find(path); err != nil || len(left) > 0 && cmd.HasSubCommands() {
+				t.Errorf("%s: there is no command %q", code, strings.Join(path, " "))
+			}
+		}
+	}
+	for _, code := range []string{xenapi.CodeVDIMissing, xenapi.CodeRoleNotFound, xenapi.CodeOperationNotAllowed, xenapi.CodeSRBackendFailure} {
+		if c.hint(root, xenapi.NewError(code), exitFailed) == "" {
+			t.Errorf("%s has no hint", code)
+		}
+	}
+}
+
+func TestRefusalsOfSRs(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	c := &cli{stderr: &said}
+	root := c.command()
+	c.report(root, xenapi.ErrHostHasNoPatchSR("OpaqueRef:h", "SR 1 (Local storage): 4294967296 bytes needed, 3145728 bytes free", "SR 2 (iso): it holds ISO images"), exitFailed)
+	for _, want := range []string{"\n       HOST_HAS_NO_PATCH_SR [OpaqueRef:h]\n", "\n       SR 1 (Local storage): 4 GiB needed, 3 MiB free\n", "\n       SR 2 (iso): it holds ISO images\n"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it said\n%s, without %q", said.String(), want)
+		}
+	}
+	for line := range strings.Lines(said.String()) {
+		if len(line) > 160 {
+			t.Errorf("a long line: %q", line)
+		}
+	}
+	if hint := c.hint(root, xenapi.ErrHostHasNoPatchSR("OpaqueRef:h", noSR), exitFailed); !strings.Contains(hint, "poolpatch sr create") {
+		t.Errorf("without any SR the hint is %q", hint)
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -125,7 +127,7 @@ func (c *cli) report(cmd *cobra.Command, err error, code int) {
 		fmt.Fprintf(c.stderr, "error: %v\n", err)
 	}
 	if h := c.hint(cmd, err, code); h != "" {
-		fmt.Fprintf(c.stderr, "hint:  %s\n", h)
+		fmt.Fprintf(c.stderr, "hint:  %s\n", strings.TrimSpace(indent(strings.ReplaceAll(h, ". ", ".\n"))))
 	}
 }
 
@@ -155,12 +157,32 @@ func sentence(e *xenapi.Error) string {
 	return "the pool refused."
 }
 
-// describe writes the code and the parameters of an error as XenAPI knows them.
+// describe writes the code and the parameters of an error as XenAPI knows them; the refusals of SRs a line each, for people.
 func describe(e *xenapi.Error) string {
-	if len(e.Params) == 0 {
+	switch {
+	case len(e.Params) == 0:
 		return e.Code
+	case e.Code == xenapi.CodeHostHasNoPatchSR:
+		text := e.Code + " [" + e.Params[0] + "]"
+		for _, refusal := range e.Params[1:] {
+			text += "\n" + humanSizes(refusal)
+		}
+		return text
 	}
 	return e.Code + " [" + strings.Join(e.Params, "; ") + "]"
+}
+
+var numberOfBytes = regexp.MustCompile(`\b[0-9]+ bytes\b`)
+
+// humanSizes writes the numbers of bytes in a sentence for people.
+func humanSizes(text string) string {
+	return numberOfBytes.ReplaceAllStringFunc(text, func(found string) string {
+		n, err := strconv.ParseInt(strings.TrimSuffix(found, " bytes"), 10, 64)
+		if err != nil {
+			return found
+		}
+		return size(n)
+	})
 }
 
 func indent(text string) string {
