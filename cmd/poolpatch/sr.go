@@ -89,10 +89,10 @@ func (c *cli) srCreate() *cobra.Command {
 		Short: "Make an SR and plug it; prints its UUID",
 		Long: `Make an SR and plug it; prints its UUID.
 
-The driver "file" keeps VDIs as files in a directory: --device location=DIR. On XFS or btrfs
+The driver "file" keeps VDIs as files in a directory: --device-config location=DIR. On XFS or btrfs
 it clones VDIs at once; elsewhere each apply copies.`,
-		Example: `  poolpatch sr create patches --device location=/srv/patches --default
-  poolpatch sr create nfs --device location=/mnt/nfs/sr --shared`,
+		Example: `  poolpatch sr create patches --device-config location=/srv/patches --default
+  poolpatch sr create nfs --device-config location=/mnt/nfs/sr --shared`,
 		Args: arguments("NAME"),
 		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
 			h, err := c.onHost(ctx, p, host)
@@ -116,7 +116,7 @@ it clones VDIs at once; elsewhere each apply copies.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&driver, "type", "file", "`TYPE` of SR driver")
-	f.StringToStringVar(&device, "device", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
+	f.StringToStringVar(&device, "device-config", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
 	f.StringVar(&description, "description", "", "`TEXT` that describes the SR")
 	f.BoolVar(&shared, "shared", false, "every host of the pool can reach it")
 	f.BoolVar(&standard, "default", false, "make it the pool's default SR")
