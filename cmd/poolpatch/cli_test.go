@@ -175,6 +175,12 @@ func TestOutputFileIsWholeOrNotThere(t *testing.T) {
 		if !errors.Is(err, broken) {
 			t.Errorf("error %v", err)
 		}
+		full := c.outputFile(file, 0o600, func(w io.Writer) error {
+			return &os.PathError{Op: "write", Path: w.(*os.File).Name(), Err: syscall.ENOSPC}
+		})
+		if !errors.Is(full, syscall.ENOSPC) || strings.Contains(full.Error(), "part-") {
+			t.Errorf("error %v", full)
+		}
 		text, err := os.ReadFile(file)
 		if string(text) != before || before == "" && !os.IsNotExist(err) {
 			t.Errorf("after a failure the file is %q, %v", text, err)
@@ -183,6 +189,40 @@ func TestOutputFileIsWholeOrNotThere(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+func TestSparse(t *testing.T) {
+	t.Parallel()
+	content := make([]byte, 300<<10)
+	copy(content[10<<10:], "a few bytes")
+	for i := range 50 << 10 {
+		content[100<<10+i] = byte(i)
+	}
+	for _, piece := range []int{1, 511, 4096, 5000, 1 << 20} {
+		file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &sparse{file, 0}
+		for rest := content; len(rest) > 0; {
+			n := min(piece, len(rest))
+			if written, err := out.Write(rest[:n]); written != n || err != nil {
+				t.Fatal(written, err)
+			}
+			rest = rest[n:]
+		}
+		if err := errors.Join(out.end(), file.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file.Name())
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("in pieces of %d bytes the content is not the same: %d bytes, %v", piece, len(got), err)
+		}
+		if info, err := file.Stat(); err != nil || info.Sys().(*syscall.Stat_t).Blocks*512 > 100<<10 {
+			t.Errorf("in pieces of %d bytes the file takes %d blocks", piece, info.Sys().(*syscall.Stat_t).Blocks)
+		}
+		file.Close()
 	}
 }
 

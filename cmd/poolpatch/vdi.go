@@ -290,8 +290,19 @@ command goes on from there.`,
 func (c *cli) export(ctx context.Context, p *client.Client, o object[xenapi.VDI], offset int64, w io.Writer) error {
 	m := c.bytesMeter("export", o.Rec.VirtualSize)
 	defer m.end()
-	_, err := p.ExportVDI(ctx, o.Ref, offset, w, m.bytes)
-	return err
+	f, ok := w.(*os.File)
+	if !ok || !regular(f) {
+		_, err := p.ExportVDI(ctx, o.Ref, offset, w, m.bytes)
+		return err
+	}
+	out := &sparse{f, offset}
+	_, err := p.ExportVDI(ctx, o.Ref, offset, out, m.bytes)
+	return errors.Join(err, out.end())
+}
+
+func regular(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // exportFrom goes on at the end of FILE.part, which keeps what came when the export breaks off.
