@@ -16,8 +16,8 @@ func (c *cli) srCommand() *cobra.Command {
 		`Storage repositories (SRs) hold VDIs, and with them the pool's patches. New patches go to the
 pool's default SR if it is usable.`,
 		c.srList(), c.srCreate(), c.srDefault(), c.srScan(),
-		c.srVerb("SR.destroy", "is destroyed, and what was on it", &cobra.Command{
-			Use: "destroy SR", Short: "Destroy an SR that is unplugged, with what is on it", Example: "  poolpatch sr destroy backup",
+		c.srVerb("SR.destroy", "is destroyed", &cobra.Command{
+			Use: "destroy SR", Short: "Destroy an SR that is unplugged and holds no VDIs", Example: "  poolpatch sr destroy backup",
 		}),
 		c.srVerb("SR.forget", "is forgotten; its bytes stay where they are", &cobra.Command{
 			Use: "forget SR", Short: "Forget an SR that is unplugged, leaving its bytes", Example: "  poolpatch sr forget backup",
