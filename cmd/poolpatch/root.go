@@ -78,6 +78,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.command()
 	root.SetArgs(args)
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		plainUsage(root)
+	}
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -231,6 +234,7 @@ func (c *cli) command() *cobra.Command {
 	add(root, "host", serveCommand(), c.checkCommand(), c.keyCommand())
 	add(root, "author", c.hotfixCommand(), c.demoCommand())
 	root.AddCommand(c.versionCommand())
+	c.complete(root)
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 var update = flag.Bool("update", false, "write the golden parts of testdata anew")
@@ -52,6 +54,7 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	address, err := freeAddress("127.0.0.1")
 	ts.Check(err)
 	ts.Setenv("HTTPS", "https://"+address)
+	ts.Setenv("ADDRESS", address)
 	notify := ts.MkAbs(".ready")
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
 	ts.Check(err)
@@ -252,6 +255,30 @@ func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
 	visit(cmd)
 	for _, sub := range cmd.Commands() {
 		walk(sub, visit)
+	}
+}
+
+// TestHelpNamesValues wants of every flag a word for its value, and of every argument that names an object that a shell can
+// complete it.
+func TestHelpNamesValues(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	walk((&cli{}).command(), func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name != strings.ToUpper(name) && name != "json" {
+				t.Errorf("%s --%s takes a %s", cmd.CommandPath(), f.Name, name)
+			}
+		})
+		path := strings.TrimPrefix(cmd.CommandPath(), "poolpatch ")
+		seen[path] = true
+		if _, ok := completed[path]; !ok && regexp.MustCompile(` (UUID|SR|HOST)\b`).MatchString(cmd.Use) {
+			t.Errorf("no shell completes %q", cmd.Use)
+		}
+	})
+	for path := range completed {
+		if !seen[path] {
+			t.Errorf("there is no command %q", path)
+		}
 	}
 }
 
