@@ -30,14 +30,19 @@ Any host can do it, whose daemon is asked over its unix socket; "pool restore" r
 		Example: "  poolpatch pool backup /root/pool.backup",
 		Args:    arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.outputFile(args[0], 0o600, func(w io.Writer) error {
+			var n int
+			err := c.outputFile(args[0], 0o600, func(w io.Writer) error {
 				answer, err := c.ask(cmd.Context(), "/pool_backup")
 				if err != nil {
 					return err
 				}
-				_, err = w.Write(answer)
+				n, err = w.Write(answer)
 				return err
 			})
+			if err == nil {
+				c.note("the pool's records are written, %s; they hold its secrets", size(int64(n)))
+			}
+			return err
 		},
 	}
 	return cmd

@@ -8,12 +8,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/spf13/cobra"
 
+	"poolpatch/docs"
 	"poolpatch/xenapi"
 	"poolpatch/xenapi/client"
 )
@@ -110,13 +112,52 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestHintsAreForCodes finds hints that no error can have.
-func TestHintsAreForCodes(t *testing.T) {
+// Every error of docs/errors.md that a person can do something about has a hint, and names only commands that there are.
+func TestEveryErrorHasAHint(t *testing.T) {
 	t.Parallel()
-	for code := range hints {
-		if xenapi.NewError(code).Sentence() == "" {
-			t.Errorf("there is a hint for %s, which poolpatch never says", code)
+	c := &cli{}
+	root := c.command()
+	for row := range strings.Lines(docs.Errors) {
+		if !strings.HasPrefix(row, "| `") {
+			continue
 		}
+		code := strings.Split(row, "`")[1]
+		hint := c.hint(root, xenapi.NewError(code), exitFailed)
+		if strings.Contains(row, forAuthors) == (hint != "") || strings.ContainsAny(hint, "`[]") {
+			t.Errorf("%s: hint %q", code, hint)
+		}
+		for _, words := range regexp.MustCompile("`poolpatch ([a-z][a-z-]*)( [a-z][a-z-]*)?").FindAllStringSubmatch(row, -1) {
+			path := strings.Fields(words[1] + words[2])
+			if cmd, left, err := root.Find(path); err != nil || len(left) > 0 && cmd.HasSubCommands() {
+				t.Errorf("%s: there is no command %q", code, strings.Join(path, " "))
+			}
+		}
+	}
+	for _, code := range []string{xenapi.CodeVDIMissing, xenapi.CodeRoleNotFound, xenapi.CodeOperationNotAllowed, xenapi.CodeSRBackendFailure} {
+		if c.hint(root, xenapi.NewError(code), exitFailed) == "" {
+			t.Errorf("%s has no hint", code)
+		}
+	}
+}
+
+func TestRefusalsOfSRs(t *testing.T) {
+	t.Parallel()
+	var said bytes.Buffer
+	c := &cli{stderr: &said}
+	root := c.command()
+	c.report(root, xenapi.ErrHostHasNoPatchSR("OpaqueRef:h", "SR 1 (Local storage): 4294967296 bytes needed, 3145728 bytes free", "SR 2 (iso): it holds ISO images"), exitFailed)
+	for _, want := range []string{"\n       HOST_HAS_NO_PATCH_SR [OpaqueRef:h]\n", "\n       SR 1 (Local storage): 4 GiB needed, 3 MiB free\n", "\n       SR 2 (iso): it holds ISO images\n"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it said\n%s, without %q", said.String(), want)
+		}
+	}
+	for line := range strings.Lines(said.String()) {
+		if len(line) > 160 {
+			t.Errorf("a long line: %q", line)
+		}
+	}
+	if hint := c.hint(root, xenapi.ErrHostHasNoPatchSR("OpaqueRef:h", noSR), exitFailed); !strings.Contains(hint, "poolpatch sr create") {
+		t.Errorf("without any SR the hint is %q", hint)
 	}
 }
 
@@ -136,6 +177,12 @@ func TestOutputFileIsWholeOrNotThere(t *testing.T) {
 		if !errors.Is(err, broken) {
 			t.Errorf("error %v", err)
 		}
+		full := c.outputFile(file, 0o600, func(w io.Writer) error {
+			return &os.PathError{Op: "write", Path: w.(*os.File).Name(), Err: syscall.ENOSPC}
+		})
+		if !errors.Is(full, syscall.ENOSPC) || strings.Contains(full.Error(), "part-") {
+			t.Errorf("error %v", full)
+		}
 		text, err := os.ReadFile(file)
 		if string(text) != before || before == "" && !os.IsNotExist(err) {
 			t.Errorf("after a failure the file is %q, %v", text, err)
@@ -144,6 +191,40 @@ func TestOutputFileIsWholeOrNotThere(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	if err != nil || len(entries) != 1 {
 		t.Errorf("left: %v, %v", entries, err)
+	}
+}
+
+func TestSparse(t *testing.T) {
+	t.Parallel()
+	content := make([]byte, 300<<10)
+	copy(content[10<<10:], "a few bytes")
+	for i := range 50 << 10 {
+		content[100<<10+i] = byte(i)
+	}
+	for _, piece := range []int{1, 511, 4096, 5000, 1 << 20} {
+		file, err := os.Create(filepath.Join(t.TempDir(), "out"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := &sparse{file, 0}
+		for rest := content; len(rest) > 0; {
+			n := min(piece, len(rest))
+			if written, err := out.Write(rest[:n]); written != n || err != nil {
+				t.Fatal(written, err)
+			}
+			rest = rest[n:]
+		}
+		if err := errors.Join(out.end(), file.Sync()); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(file.Name())
+		if err != nil || !bytes.Equal(got, content) {
+			t.Errorf("in pieces of %d bytes the content is not the same: %d bytes, %v", piece, len(got), err)
+		}
+		if info, err := file.Stat(); err != nil || info.Sys().(*syscall.Stat_t).Blocks*512 > 100<<10 {
+			t.Errorf("in pieces of %d bytes the file takes %d blocks", piece, info.Sys().(*syscall.Stat_t).Blocks)
+		}
+		file.Close()
 	}
 }
 
@@ -172,29 +253,6 @@ func TestOutputIntoWhatIsNoFile(t *testing.T) {
 	}
 	if err := c.outputFile(dir, 0o600, writing([]byte("text"))); err == nil || !strings.Contains(err.Error(), "is a directory") {
 		t.Errorf("into a directory: %v", err)
-	}
-}
-
-func TestPlainProgress(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	c := &cli{stderr: &out}
-	m := c.bytesMeter("upload", 10<<20)
-	for done := int64(0); done <= 10<<20; done += 256 << 10 {
-		m.bytes(done, 10<<20)
-	}
-	m.end()
-	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 10 || lines[0] != "upload: 10 % (1 MiB)" || lines[9] != "upload: 100 % (10 MiB)" {
-		t.Errorf("lines %q", lines)
-	}
-	out.Reset()
-	m = c.bytesMeter("upload", -1)
-	for done := int64(0); done <= 3<<30; done += 64 << 20 {
-		m.bytes(done, -1)
-	}
-	if out.String() != "upload: 1 GiB\nupload: 2 GiB\nupload: 3 GiB\n" {
-		t.Errorf("lines %q", out.String())
 	}
 }
 

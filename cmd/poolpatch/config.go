@@ -34,18 +34,18 @@ func defaultConfig() serveConfig {
 }
 
 func (c *serveConfig) flags(f *pflag.FlagSet) {
-	f.StringVar(&c.Root, "root", c.Root, "directory that every path of the daemon is below; patches change what is in it")
-	f.StringVar(&c.HTTPS, "https", c.HTTPS, `address and port to serve HTTPS on; "" for none`)
-	f.StringVar(&c.HTTP, "http", c.HTTP, "address and port to serve plain HTTP on; none by default: passwords would go in clear")
-	f.StringVar(&c.Address, "address", c.Address, "address where clients reach this host; by default that of --https")
-	f.StringVar(&c.RootPasswordFile, "root-password-file", c.RootPasswordFile, "file whose first line becomes the password of the user root, in a pool of one host")
-	f.StringVar(&c.TLSCert, "tls-cert", c.TLSCert, "your TLS certificate (PEM); by default a self-signed one is made")
-	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "the key of --tls-cert (PEM)")
-	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", c.EtcdEndpoints, "URLs of your own etcd cluster; by default etcd runs inside the daemon")
-	f.StringVar(&c.EtcdCA, "etcd-ca", c.EtcdCA, "certificate authority of --etcd-endpoints (PEM)")
-	f.StringVar(&c.EtcdCert, "etcd-cert", c.EtcdCert, "client certificate for --etcd-endpoints (PEM)")
-	f.StringVar(&c.EtcdKey, "etcd-key", c.EtcdKey, "key of --etcd-cert (PEM)")
-	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "debug, info, warn or error")
+	f.StringVar(&c.Root, "root", c.Root, "`DIR` that every path of the daemon is below; patches change what is in it")
+	f.StringVar(&c.HTTPS, "https", c.HTTPS, "`ADDRESS` and port to serve HTTPS on; \"\" for none")
+	f.StringVar(&c.HTTP, "http", c.HTTP, "`ADDRESS` and port to serve plain HTTP on; none by default: passwords would go in clear")
+	f.StringVar(&c.Address, "address", c.Address, "`ADDRESS` where clients reach this host; by default that of --https")
+	f.StringVar(&c.RootPasswordFile, "root-password-file", c.RootPasswordFile, "`FILE` whose first line becomes the password of the user root, in a pool of one host")
+	f.StringVar(&c.TLSCert, "tls-cert", c.TLSCert, "`FILE` of your TLS certificate (PEM); by default a self-signed one is made")
+	f.StringVar(&c.TLSKey, "tls-key", c.TLSKey, "`FILE` of the key of --tls-cert (PEM)")
+	f.StringSliceVar(&c.EtcdEndpoints, "etcd-endpoints", c.EtcdEndpoints, "`URLS` of your own etcd cluster; by default etcd runs inside the daemon")
+	f.StringVar(&c.EtcdCA, "etcd-ca", c.EtcdCA, "`FILE` of the certificate authority of --etcd-endpoints (PEM)")
+	f.StringVar(&c.EtcdCert, "etcd-cert", c.EtcdCert, "`FILE` of the client certificate for --etcd-endpoints (PEM)")
+	f.StringVar(&c.EtcdKey, "etcd-key", c.EtcdKey, "`FILE` of the key of --etcd-cert (PEM)")
+	f.StringVar(&c.LogLevel, "log-level", c.LogLevel, "`LEVEL` of the log: debug, info, warn or error")
 }
 
 // load reads a configuration file: the same words as the flags. A flag on the command line wins. Words

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 
@@ -29,7 +31,7 @@ func (c *cli) rootFlag(f *pflag.FlagSet) {
 func (c *cli) connected(cmd *cobra.Command) *cobra.Command {
 	f := cmd.PersistentFlags()
 	c.rootFlag(f)
-	f.StringVar(&c.server, "server", "", "`URL` of the pool, https://HOST; by default this host's unix socket")
+	f.StringVar(&c.server, "server", "", "`URL` of the pool, [https://]HOST[:PORT]; by default this host's unix socket")
 	f.StringVar(&c.user, "user", "root", "`NAME` of the user to log in as, with --server")
 	f.StringVar(&c.passwordFile, "password-file", "", "`FILE` whose first line is the password, with --server")
 	f.StringVar(&c.caFile, "ca-file", "", "`FILE` of certificates (PEM) to trust instead of the system's, with --server")
@@ -67,6 +69,9 @@ func (c *cli) dial(ctx context.Context) (*client.Client, error) {
 	if err != nil {
 		return nil, usageError{err}
 	}
+	if !strings.Contains(c.server, "://") {
+		c.server = "https://" + c.server
+	}
 	o.URL, o.User, o.Password, o.InsecureSkipVerify = c.server, c.user, password, c.insecure
 	if c.caFile != "" {
 		if o.RootCAs, err = certificates(c.caFile); err != nil {
@@ -76,6 +81,9 @@ func (c *cli) dial(ctx context.Context) (*client.Client, error) {
 	p, err := client.Dial(ctx, o)
 	if _, ok := errors.AsType[*client.ConnectionError](err); ok {
 		return nil, fmt.Errorf("cannot reach %s: %w", c.server, err)
+	}
+	if e, ok := errors.AsType[*client.StatusError](err); ok && e.Code == http.StatusBadRequest && strings.HasPrefix(c.server, "http://") {
+		return nil, hinted{err, "the port may be the one for HTTPS: --server https://" + strings.TrimPrefix(c.server, "http://")}
 	}
 	return p, err
 }

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -301,6 +303,7 @@ func (d *demo) prepare() error {
 		filepath.Join(d.work, "fix/apply"):                       applyScript,
 		filepath.Join(d.work, "fix/payload/etc/greeting.conf"):   configAfter,
 		filepath.Join(d.work, "fix/payload/opt/greeting/README"): "Greetings have two l.\n",
+		filepath.Join(d.work, "fix/payload/opt/greeting/sounds"): bulk(),
 	}
 	for _, h := range d.hosts {
 		files[filepath.Join(h.root, "etc/greeting.conf")] = configBefore
@@ -321,12 +324,39 @@ func (d *demo) prepare() error {
 	return nil
 }
 
+// bulk makes the patch large enough for its upload to be seen: bytes that do not compress.
+func bulk() string {
+	content := make([]byte, 6<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(content) // never fails
+	return string(content)
+}
+
 func (d *demo) showSRs(ctx context.Context) error {
 	records, err := all[xenapi.SR](ctx, d.pool)
-	for _, o := range srs.sorted(records) {
-		d.show(fmt.Sprintf("%s  %s  %s free", o.Rec.NameLabel, o.Rec.Type, size(o.Rec.PhysicalSize-o.Rec.PhysicalUtilisation)))
+	if err != nil {
+		return err
 	}
-	return err
+	plugs, err := all[xenapi.PBD](ctx, d.pool)
+	if err != nil {
+		return err
+	}
+	var lines []string
+	for _, o := range srs.sorted(records) {
+		lines = append(lines, fmt.Sprintf("%-14s  %-8s  %s  %s free", o.Rec.NameLabel, d.whose(o.Rec, plugs), o.Rec.Type, size(o.Rec.PhysicalSize-o.Rec.PhysicalUtilisation)))
+	}
+	slices.Sort(lines)
+	d.show(strings.Join(lines, "\n"))
+	return nil
+}
+
+// whose names the host of an SR that only one sees.
+func (d *demo) whose(sr xenapi.SR, plugs map[xenapi.Ref[xenapi.PBD]]xenapi.PBD) string {
+	for _, h := range d.hosts {
+		if !sr.Shared && len(sr.PBDs) == 1 && plugs[sr.PBDs[0]].Host == h.ref {
+			return "on " + h.name
+		}
+	}
+	return "on all"
 }
 
 func (d *demo) signed() string { return filepath.Join(d.work, "fix.gpg") }
@@ -386,13 +416,13 @@ func (d *demo) forge(ctx context.Context) error {
 }
 
 func (d *demo) upload(ctx context.Context) error {
-	d.title("The patch itself is uploaded, to host3, which passes the stream on to the coordinator. It goes\n   into a disk image (VDI) of at least four times its size; the rest is scratch space; no host's own file system gets any of it.\n")
+	d.title("The patch itself is uploaded, to host3, which passes the stream on to the coordinator. It goes\n   into a disk image (VDI) of at least four times its size, whose rest is scratch space. No host's\n   own file system gets any of it.\n")
 	in, length, err := d.input(d.signed())
 	if err != nil {
 		return err
 	}
 	defer in.Close()
-	m := d.bytesMeter("     upload", length)
+	m, begun := d.bytesMeter("     upload", length), time.Now()
 	d.patch.Ref, err = d.hosts[2].client.UploadPatch(ctx, in, length, m.bytes)
 	m.end()
 	if err != nil {
@@ -404,6 +434,7 @@ func (d *demo) upload(ctx context.Context) error {
 	if d.vdi, err = client.Call[xenapi.VDI](ctx, d.pool, "VDI.get_record", d.patch.Rec.VDI); err != nil {
 		return err
 	}
+	d.show(fmt.Sprintf("%s sent, verified and sealed in %.1f s", size(length), time.Since(begun).Seconds()))
 	d.show(fmt.Sprintf("patch %s  %s %s, %s\nVDI   %s  %s", d.patch.Rec.UUID, d.patch.Rec.NameLabel, d.patch.Rec.Version,
 		size(d.patch.Rec.Size), d.vdi.UUID, size(d.vdi.VirtualSize)))
 	return nil
@@ -411,7 +442,7 @@ func (d *demo) upload(ctx context.Context) error {
 
 // roll begins to apply the patch on the pool, with a host that takes its time.
 func (d *demo) roll(ctx context.Context) error {
-	d.title("It is applied on the pool: every host's precheck first, then the coordinator, then the others. Each takes\n   its own copy of the VDI, checks it bit for bit, and verifies the signature again. host3 is slow:\n")
+	d.title("It is applied on the pool: every host's precheck first, then the coordinator, then the others. Each\n   takes its own copy of the VDI, checks it bit for bit, and verifies the signature again. host3 is slow:\n")
 	if err := os.WriteFile(d.slow(), nil, 0o644); err != nil {
 		return err
 	}
@@ -455,7 +486,7 @@ func (d *demo) awaitRollout(ctx context.Context, holds func(rollout.Rollout) boo
 
 // powerCut kills host3 in the middle of the apply, and starts it again.
 func (d *demo) powerCut(ctx context.Context) error {
-	d.title("host3 loses its power in the middle of that, and comes back. Nobody knows how far the patch came there, so\n   nothing runs it again by itself:\n")
+	d.title("host3 loses its power in the middle of that, and comes back. Nobody knows how far the patch came\n   there, so nothing runs it again by itself:\n")
 	h := d.hosts[2]
 	if err := h.daemon.kill(); err != nil {
 		return err
@@ -483,7 +514,7 @@ func (d *demo) powerCut(ctx context.Context) error {
 
 // again has a person decide.
 func (d *demo) again(ctx context.Context) error {
-	d.title("Somebody has looked at host3, and applies it there (patch apply --host host3). The patch's own precheck decides:\n")
+	d.title("Somebody has looked at host3, and applies it there (patch apply --host host3). The patch's own\n   precheck decides:\n")
 	text, err := client.Run[string](ctx, d.pool, nil, "pool_patch.apply", d.patch.Ref, d.hosts[2].ref)
 	if err != nil {
 		return err

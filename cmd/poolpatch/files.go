@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // input opens a file to read, - for stdin, and gives its size in bytes, -1 where that is not known.
@@ -54,9 +56,9 @@ func (c *cli) outputFile(name string, mode os.FileMode, fn func(io.Writer) error
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".part-")
 	if err != nil {
-		return err
+		return under(name, err)
 	}
-	err = fn(f)
+	err = under(name, fn(f))
 	if err == nil {
 		err = errors.Join(f.Chmod(mode), f.Sync())
 	}
@@ -68,6 +70,14 @@ func (c *cli) outputFile(name string, mode os.FileMode, fn func(io.Writer) error
 		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
+}
+
+// under says of an error of a file that has another name meanwhile the name that the user gave.
+func under(name string, err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok && strings.HasPrefix(filepath.Base(e.Path), "."+filepath.Base(name)+".part-") {
+		e.Path = name
+	}
+	return err
 }
 
 // isSpecial reports whether there is something of a name that is neither a regular file nor a directory, which is an error.
@@ -83,3 +93,47 @@ func isSpecial(name string) (bool, error) {
 	}
 	return !info.Mode().IsRegular(), nil
 }
+
+// sparse is a file that is written from where it stands to its end, in which zeroes become holes. It must hold nothing behind
+// that place. Its size is right only after end.
+type sparse struct {
+	*os.File
+	at int64
+}
+
+// holeSize is how many zeroes make a hole.
+const holeSize = 4 << 10
+
+var hole [holeSize]byte
+
+func (s *sparse) Write(p []byte) (written int, err error) {
+	for written < len(p) {
+		n := s.run(p[written:])
+		if !bytes.Equal(p[written:written+n], hole[:min(n, holeSize)]) {
+			if n, err = s.WriteAt(p[written:written+n], s.at); err != nil {
+				return written + n, err
+			}
+		}
+		written, s.at = written+n, s.at+int64(n)
+	}
+	return written, nil
+}
+
+// run is how much of p is written at once, or becomes a hole: one block of the file that holds zeroes, or all up to the next such.
+func (s *sparse) run(p []byte) int {
+	length := 0
+	for length < len(p) {
+		n := min(holeSize-int((s.at+int64(length))%holeSize), len(p)-length)
+		if bytes.Equal(p[length:length+n], hole[:n]) {
+			if length == 0 {
+				return n
+			}
+			break
+		}
+		length += n
+	}
+	return length
+}
+
+// end gives the file its size, which a hole at its end does not.
+func (s *sparse) end() error { return s.Truncate(s.at) }

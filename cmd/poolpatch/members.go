@@ -84,12 +84,12 @@ func (c *cli) hostPatches(ctx context.Context, p *client.Client, host xenapi.Ref
 }
 
 func (c *cli) hostEnable() *cobra.Command {
-	return c.hostVerb("enable HOST", "Say that a host is ready for work", "Say that a host is ready for work.", "  poolpatch host enable host2", "host.enable")
+	return c.hostVerb("enable HOST", "Say that a host is ready for work", "Say that a host is ready for work.", "  poolpatch host enable host2", "host.enable", "is ready for work")
 }
 
 func (c *cli) hostDisable() *cobra.Command {
 	return c.hostVerb("disable HOST", "Say that a host is not to get work", "Say that a host is not to get work; it does not become coordinator by hand then.",
-		"  poolpatch host disable host2", "host.disable")
+		"  poolpatch host disable host2", "host.disable", "gets no work")
 }
 
 func (c *cli) hostRename() *cobra.Command {
@@ -112,5 +112,5 @@ func (c *cli) hostDestroy() *cobra.Command {
 	return c.hostVerb("destroy HOST", "Take a dead host out of the pool for good",
 		`Take a dead host out of the pool for good. What it had begun on shared SRs is removed, its local SRs and the
 images on them are forgotten. A host that lives is taken out by "poolpatch pool eject".`,
-		"  poolpatch host destroy host2", "host.destroy")
+		"  poolpatch host destroy host2", "host.destroy", "is out of the pool for good")
 }

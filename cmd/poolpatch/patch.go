@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -187,6 +188,9 @@ func (c *cli) showPatch(v patchView, rec xenapi.PoolPatch) error {
 	return c.table("HOST STATE SINCE", rows)
 }
 
+// stateKey is where a daemon tells the state of a patch that is not applied: claimed, running, interrupted.
+const stateKey = "poolpatch:state"
+
 func (v patchView) onHost(rec xenapi.PoolPatch, host xenapi.Ref[xenapi.Host]) []string {
 	for _, ref := range rec.HostPatches {
 		row := v.rows[ref]
@@ -194,6 +198,8 @@ func (v patchView) onHost(rec xenapi.PoolPatch, host xenapi.Ref[xenapi.Host]) []
 		case row.Host != host:
 		case row.Applied:
 			return []string{"applied", when(row.TimestampApplied)}
+		case row.OtherConfig[stateKey] != "":
+			return []string{oneLine(row.OtherConfig[stateKey]), "-"}
 		default:
 			return []string{"begun, not applied", "-"}
 		}
@@ -217,13 +223,24 @@ func (c *cli) onPatch(ctx context.Context, p *client.Client, message, word, host
 	if err != nil {
 		return o, h, err
 	}
-	m := c.taskMeter(strings.TrimPrefix(message, "pool_patch."))
-	text, err := client.Run[string](ctx, p, m.fraction, message, o.Ref, h.Ref)
-	m.end()
+	text, err := runTask[string](ctx, p, c.taskMeter(strings.TrimPrefix(message, "pool_patch.")), message, o.Ref, h.Ref)
+	err = programError(err, short(o.Rec.UUID))
 	if err == nil && text != "" {
 		fmt.Fprintln(c.stdout, strings.TrimRight(text, "\n"))
 	}
 	return o, h, err
+}
+
+// programError says of a call that runs a patch's program what becomes of that when the call has no end of its own.
+func programError(err error, patch string) error {
+	if still, ok := errors.AsType[*client.StillRunning](err); ok {
+		return outcome{err, "the patch's program goes on: poolpatch task wait " + short(still.UUID)}
+	}
+	if _, lost := errors.AsType[*client.ConnectionError](err); lost {
+		return hinted{fmt.Errorf("the daemon does not answer any more; the patch's program may go on: %w", err),
+			"poolpatch patch show " + patch + " says how far it came, when the daemon is back"}
+	}
+	return err
 }
 
 func (c *cli) patchPrecheck() *cobra.Command {
@@ -298,10 +315,7 @@ func (c *cli) patchVerb(message string, done func(xenapi.PoolPatch) string, cmd 
 		if err != nil {
 			return err
 		}
-		m := c.taskMeter(cmd.Name())
-		_, err = client.Run[string](ctx, p, m.fraction, message, o.Ref)
-		m.end()
-		if err == nil {
+		if _, err = runTask[string](ctx, p, c.taskMeter(cmd.Name()), message, o.Ref); err == nil {
 			c.note("%s", done(o.Rec))
 		}
 		return err

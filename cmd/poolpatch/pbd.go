@@ -77,7 +77,7 @@ func (c *cli) pbdCreate() *cobra.Command {
 	var device map[string]string
 	cmd := &cobra.Command{
 		Use: "create SR", Short: "Join an SR to one more host; prints the PBD's UUID",
-		Example: "  poolpatch pbd create nfs --host host2 --device location=/mnt/nfs/sr",
+		Example: "  poolpatch pbd create nfs --host host2 --device-config location=/mnt/nfs/sr",
 		Args:    arguments("SR"),
 		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
 			sr, err := srs.reference(ctx, p, args[0])
@@ -100,7 +100,7 @@ func (c *cli) pbdCreate() *cobra.Command {
 			return err
 		}),
 	}
-	cmd.Flags().StringToStringVar(&device, "device", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
+	cmd.Flags().StringToStringVar(&device, "device-config", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
 	return hostFlag(cmd, &host)
 }
 

@@ -132,7 +132,7 @@ meets; whoever has it can bring one machine into the pool, until it is used or e
 			return nil
 		}),
 	}
-	cmd.Flags().DurationVar(&life, "lifetime", life, "how long it counts")
+	cmd.Flags().DurationVar(&life, "lifetime", life, "`TIME` for which it counts, as 10m or 24h")
 	return cmd
 }
 
@@ -167,9 +167,9 @@ plugged, and the same patches applied as the pool; --force admits one that has o
 			})(cmd, args)
 		},
 	}
-	cmd.Flags().StringVar(&token, "token", "", "token of the pool")
-	cmd.Flags().StringVar(&user, "as", "root", "user of the pool, instead of a token")
-	cmd.Flags().StringVar(&passwordFile, "as-password-file", "", "file with that user's password")
+	cmd.Flags().StringVar(&token, "token", "", "`TOKEN` of the pool")
+	cmd.Flags().StringVar(&user, "as", "root", "`NAME` of a user of the pool, instead of a token")
+	cmd.Flags().StringVar(&passwordFile, "as-password-file", "", "`FILE` with that user's password")
 	cmd.Flags().BoolVar(&force, "force", false, "join whatever patches the host has")
 	return cmd
 }
@@ -253,12 +253,12 @@ func (c *cli) poolEject() *cobra.Command {
 	return c.hostVerb("eject HOST", "Take a host that lives out of the pool",
 		`Take a host that lives out of the pool. It becomes a pool of its own, with its local SRs; the images on
 them are forgotten here. A dead host is taken out by "poolpatch host destroy".`,
-		"  poolpatch pool eject host2", "pool.eject")
+		"  poolpatch pool eject host2", "pool.eject", "is out of the pool")
 }
 
 func (c *cli) poolDesignate() *cobra.Command {
 	return c.hostVerb("designate HOST", "Make a host the coordinator", `Make a host the coordinator. What only the coordinator does goes on there.`,
-		"  poolpatch pool designate host2", "pool.designate_new_master")
+		"  poolpatch pool designate host2", "pool.designate_new_master", "is the coordinator")
 }
 
 func (c *cli) poolLevel() *cobra.Command {
@@ -304,8 +304,8 @@ func countApplied(ctx context.Context, p *client.Client, host xenapi.Ref[xenapi.
 	return n, err
 }
 
-// hostVerb is a command that sends a message about one host.
-func (c *cli) hostVerb(use, short, long, example, message string) *cobra.Command {
+// hostVerb is a command that sends a message about one host, and says what the host then is.
+func (c *cli) hostVerb(use, short, long, example, message, done string) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Long: long, Example: example, Args: arguments("HOST"),
 		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
@@ -313,7 +313,9 @@ func (c *cli) hostVerb(use, short, long, example, message string) *cobra.Command
 			if err != nil {
 				return err
 			}
-			_, err = client.Run[string](ctx, p, nil, message, o.Ref)
+			if _, err = client.Run[string](ctx, p, nil, message, o.Ref); err == nil {
+				c.note("%s %s", oneLine(o.Rec.NameLabel), done)
+			}
 			return err
 		}),
 	}

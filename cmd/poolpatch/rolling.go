@@ -3,14 +3,18 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"poolpatch/internal/rollout"
 	"poolpatch/xenapi"
@@ -41,7 +45,17 @@ Interrupting this command cancels it: applies that run go on to their end, no ot
 		Example: `  poolpatch patch pool-apply 3f1c
   poolpatch patch pool-apply 3f1c --canary host3 --pause-after canary     then: poolpatch patch continue 3f1c`,
 		Args: arguments("UUID"),
-		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+	}
+	cmd.Flags().IntVar(&f.parallel, "max-parallel", 0, "`NUMBER` of hosts that are patched at once (default 4)")
+	cmd.Flags().IntVar(&f.failures, "max-failures", 0, "`NUMBER` of failures after which no further host is begun (default 1)")
+	cmd.Flags().StringVar(&f.canary, "canary", "", "`NAME` or UUID of the host that is patched first, alone")
+	cmd.Flags().StringVar(&f.pause, "pause-after", "", "`WHAT` \"patch continue\" is waited for after: canary, or each for each host")
+	cmd.Flags().BoolVar(&f.skipOffline, "skip-offline", false, "leave out hosts that are offline")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if err := f.check(cmd.Flags().Changed); err != nil {
+			return err
+		}
+		return c.pool(func(ctx context.Context, p *client.Client, args []string) error {
 			o, err := patches.find(ctx, p, args[0])
 			if err != nil {
 				return err
@@ -52,15 +66,28 @@ Interrupting this command cancels it: applies that run go on to their end, no ot
 			}
 			defer restore()
 			return c.roll(ctx, p, o)
-		}),
+		})(cmd, args)
 	}
-	cmd.Flags().IntVar(&f.parallel, "max-parallel", 0, "how many hosts are patched at once (default 4)")
-	cmd.Flags().IntVar(&f.failures, "max-failures", 0, "after how many failures no further host is begun (default 1)")
-	cmd.Flags().StringVar(&f.canary, "canary", "", "host that is patched first, alone")
-	cmd.Flags().StringVar(&f.pause, "pause-after", "", `wait for "patch continue" after the canary, or after each host: canary or each`)
-	cmd.Flags().BoolVar(&f.skipOffline, "skip-offline", false, "leave out hosts that are offline")
 	return cmd
 }
+
+// check refuses what no rollout can be told, before anything is asked.
+func (f rollFlags) check(given func(flag string) bool) error {
+	switch {
+	case given("max-parallel") && f.parallel < 1:
+		return usagef("--max-parallel %d: it is at least 1", f.parallel)
+	case given("max-failures") && f.failures < 1:
+		return usagef("--max-failures %d: it is at least 1", f.failures)
+	case f.pause != "" && !slices.Contains(pauses, f.pause):
+		return usagef("--pause-after %s: it is %s", f.pause, strings.Join(pauses, " or "))
+	case f.pause == string(rollout.PauseCanary) && f.canary == "":
+		return usagef("--pause-after canary needs --canary HOST")
+	}
+	return nil
+}
+
+// pauses are the words of --pause-after.
+var pauses = []string{string(rollout.PauseCanary), string(rollout.PauseEach)}
 
 // set writes the flags where pool_apply reads them, and gives what takes them away again.
 func (f rollFlags) set(ctx context.Context, p *client.Client, o object[xenapi.PoolPatch]) (restore func(), err error) {
@@ -101,32 +128,48 @@ func (f rollFlags) set(ctx context.Context, p *client.Client, o object[xenapi.Po
 
 // roll applies a patch on the pool and shows how that goes.
 func (c *cli) roll(ctx context.Context, p *client.Client, o object[xenapi.PoolPatch]) error {
-	began := time.Now().Add(-time.Second)
+	task, err := p.Async(ctx, "pool_patch.pool_apply", o.Ref)
+	if err != nil {
+		return err
+	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := client.Run[string](ctx, p, nil, "pool_patch.pool_apply", o.Ref)
+		_, err := p.FinishTask(ctx, task, nil)
 		done <- err
 	}()
+	patient := context.WithoutCancel(ctx)
 	v := c.newView()
-	for {
-		var err error
-		ended := false
+	for ended := false; !ended; {
 		select {
 		case err = <-done:
 			ended = true
 		case <-time.After(watchPause):
 		}
 		// The record of an earlier rollout is not this one's.
-		if r, rerr := rolloutOf(context.WithoutCancel(ctx), p, o.Ref); rerr == nil && r.Began.After(began) {
-			v.show(r, guidanceOf(context.WithoutCancel(ctx), p))
-		}
-		if ended {
-			if err == nil {
-				c.note("%s is applied on every host%s", oneLine(o.Rec.NameLabel), afterwards(o.Rec))
-			}
-			return err
+		if r, rerr := rolloutOf(patient, p, o.Ref); rerr == nil && r.Task == task {
+			v.show(r, guidanceOf(patient, p))
 		}
 	}
+	if err != nil {
+		return rollError(ctx, err, short(o.Rec.UUID))
+	}
+	c.note("%s is applied on every host%s", oneLine(o.Rec.NameLabel), afterwards(o.Rec))
+	return nil
+}
+
+// rollError says of a rollout that a person ended, or of which the daemon has told no end, what becomes of it.
+func rollError(ctx context.Context, err error, patch string) error {
+	if _, lost := errors.AsType[*client.ConnectionError](err); lost {
+		return hinted{fmt.Errorf("the daemon does not answer any more, and the rollout goes on without it: %w", err),
+			"poolpatch patch status " + patch + " --watch, on any host"}
+	}
+	if ctx.Err() != nil && !failed(err) {
+		if _, still := errors.AsType[*client.StillRunning](err); !still {
+			err = outcome{err, "the rollout is cancelled: hosts that had begun have ended, no other was begun"}
+		}
+		return hinted{err, "poolpatch patch status " + patch + " shows how far it came"}
+	}
+	return err
 }
 
 func rolloutOf(ctx context.Context, p *client.Client, patch xenapi.Ref[xenapi.PoolPatch]) (r rollout.Rollout, err error) {
@@ -165,6 +208,9 @@ func (c *cli) patchStatus() *cobra.Command {
 			}
 			if c.output == "json" {
 				text, err := client.Call[string](ctx, p, "pool_patch.get_pool_apply_status", o.Ref)
+				if neverRolled(err) {
+					text, err = "null", nil
+				}
 				if err != nil {
 					return err
 				}
@@ -173,6 +219,10 @@ func (c *cli) patchStatus() *cobra.Command {
 			v := c.newView()
 			for {
 				r, err := rolloutOf(ctx, p, o.Ref)
+				if neverRolled(err) {
+					c.note("%s was never applied on the whole pool (patch pool-apply)", oneLine(o.Rec.NameLabel))
+					return nil
+				}
 				if err != nil {
 					return err
 				}
@@ -191,6 +241,9 @@ func (c *cli) patchStatus() *cobra.Command {
 	cmd.Flags().BoolVar(&watch, "watch", false, "show it until it has ended")
 	return c.outputFlag(cmd)
 }
+
+// neverRolled tells a patch that no rollout is known of.
+func neverRolled(err error) bool { return xenapi.CodeOf(err) == xenapi.CodeOperationNotAllowed }
 
 func (c *cli) patchContinue() *cobra.Command {
 	return c.patchWish("continue UUID", "Let a rollout go on that waits", "pool_patch.pool_apply_continue", nil)
@@ -226,24 +279,24 @@ func (c *cli) patchWish(use, short, message string, more *bool) *cobra.Command {
 // view shows a rollout again and again: on a terminal in the same place, else a line for each host that changed.
 type view struct {
 	w     io.Writer
-	live  bool
+	tty   *os.File          // nil where it is no terminal
 	lines int               // that are on the screen
 	shown map[string]string // by host, where it is no terminal
 	once  bool
 }
 
 func (c *cli) newView() *view {
-	return &view{w: c.stdout, live: terminal(c.stdout), shown: map[string]string{}}
+	v := &view{w: c.stdout, shown: map[string]string{}}
+	if terminal(c.stdout) {
+		v.tty = c.stdout.(*os.File)
+	}
+	return v
 }
 
 func (v *view) show(r rollout.Rollout, needs map[string]string) {
 	text := table(r, needs)
-	if v.live {
-		if v.lines > 0 {
-			fmt.Fprintf(v.w, "\x1b[%dA\x1b[J", v.lines)
-		}
-		v.lines = strings.Count(text, "\n")
-		fmt.Fprint(v.w, text)
+	if v.tty != nil {
+		v.draw(text, r.Phase == rollout.PhaseDone)
 		return
 	}
 	if !v.once {
@@ -262,6 +315,42 @@ func (v *view) show(r rollout.Rollout, needs map[string]string) {
 	}
 }
 
+const (
+	// keepWidth has a terminal not begin a new row for what is too long, and takeWidth has it do so again.
+	keepWidth = "\x1b[?7l"
+	takeWidth = "\x1b[?7h"
+)
+
+// draw puts a text into the place of the last one. A line that took two rows could not be found again, so lines are cut
+// to the terminal's width, but for those of the last text.
+func (v *view) draw(text string, last bool) {
+	if v.lines > 0 {
+		fmt.Fprintf(v.w, "\x1b[%dA\x1b[J", v.lines)
+	}
+	v.lines = strings.Count(text, "\n")
+	if last {
+		fmt.Fprint(v.w, text)
+		return
+	}
+	columns, _, err := term.GetSize(int(v.tty.Fd()))
+	if err != nil {
+		columns = 80
+	}
+	fmt.Fprint(v.w, keepWidth+narrow(text, columns)+takeWidth)
+}
+
+// narrow cuts each line of a text to a number of columns.
+func narrow(text string, columns int) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		if runes := []rune(strings.TrimRight(line, "\n")); len(runes) > columns && columns > 0 {
+			line = string(runes[:columns-1]) + "…\n"
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
 func after(separator, text string) string {
 	if text == "" {
 		return ""
@@ -276,23 +365,39 @@ func table(r rollout.Rollout, needs map[string]string) string {
 	if until.IsZero() {
 		until = time.Now()
 	}
-	finished := 0
-	for _, t := range r.Hosts {
-		if t.State.Final() {
-			finished++
-		}
-	}
-	fmt.Fprintf(&b, "%s: %d of %d hosts, %s\n", phases[r.Phase], finished, len(r.Hosts), until.Sub(r.Began).Round(time.Second))
+	fmt.Fprintf(&b, "%s, %s\n", heading(r), until.Sub(r.Began).Round(time.Second))
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "HOST\tROLE\tSTEP\tSTATE\tSINCE\tNEEDS\tERROR")
 	for _, row := range r.Rows() {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", oneLine(row.Host), oneLine(row.Role), oneLine(string(row.Step)), row.State,
-			row.Since.Local().Format(time.TimeOnly), oneLine(needs[row.Host]), oneLine(row.Error))
+			when(row.Since), oneLine(needs[row.Host]), oneLine(row.Error))
 	}
 	_ = w.Flush() // into memory
 	return b.String()
 }
 
 var phases = map[rollout.Phase]string{
-	rollout.PhasePrecheck: "prechecking", rollout.PhaseApply: "applying", rollout.PhasePaused: "waiting for \"patch continue\"", rollout.PhaseDone: "done",
+	rollout.PhasePrecheck: "prechecking", rollout.PhaseApply: "applying", rollout.PhasePaused: "waiting for \"patch continue\"",
+}
+
+// heading says how many hosts are done with while the rollout goes on, and how they ended when it has.
+func heading(r rollout.Rollout) string {
+	count := map[rollout.State]int{}
+	finished := 0
+	for _, t := range r.Hosts {
+		count[t.State]++
+		if t.State.Final() {
+			finished++
+		}
+	}
+	if r.Phase != rollout.PhaseDone {
+		return fmt.Sprintf("%s: %d of %d hosts", phases[r.Phase], finished, len(r.Hosts))
+	}
+	var words []string
+	for _, state := range rollout.States() {
+		if n := count[state]; n > 0 {
+			words = append(words, fmt.Sprintf("%d %s", n, state))
+		}
+	}
+	return "ended: " + strings.Join(words, ", ")
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"regexp"
+	"strconv"
 	"strings"
 	"syscall"
 
@@ -46,6 +48,14 @@ type hinted struct {
 
 func (e hinted) Unwrap() error { return e.error }
 
+// outcome is what a command that a signal has ended says of what it had begun, if that is not simply undone.
+type outcome struct {
+	error
+	says string
+}
+
+func (e outcome) Unwrap() error { return e.error }
+
 // cli is what every command knows: its streams, and the flags that several commands share.
 type cli struct {
 	stdin          io.Reader
@@ -68,6 +78,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	c := &cli{stdin: stdin, stdout: stdout, stderr: stderr}
 	root := c.command()
 	root.SetArgs(args)
+	if len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd) {
+		plainUsage(root)
+	}
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -104,22 +117,38 @@ func (c *cli) report(cmd *cobra.Command, err error, code int) {
 	}
 	domain, isDomain := errors.AsType[*xenapi.Error](err)
 	switch {
-	case code == exitInterrupted:
+	case code == exitInterrupted && !failed(err):
 		fmt.Fprintf(c.stderr, "interrupted: %s\n", interruption(err))
 	case isDomain:
-		fmt.Fprintf(c.stderr, "error: %s: %s\n", strings.TrimPrefix(cmd.CommandPath(), "poolpatch "), sentence(domain))
+		how := "error"
+		if code == exitInterrupted {
+			how = "interrupted, and failed"
+		}
+		fmt.Fprintf(c.stderr, "%s: %s: %s\n", how, strings.TrimPrefix(cmd.CommandPath(), "poolpatch "), sentence(domain))
 		fmt.Fprintf(c.stderr, "%s\n", indent(describe(domain)))
 	default:
 		fmt.Fprintf(c.stderr, "error: %v\n", err)
 	}
 	if h := c.hint(cmd, err, code); h != "" {
-		fmt.Fprintf(c.stderr, "hint:  %s\n", h)
+		fmt.Fprintf(c.stderr, "hint:  %s\n", strings.TrimSpace(indent(strings.ReplaceAll(h, ". ", ".\n"))))
 	}
 }
 
+// failed reports whether what a signal was to end has ended by itself before, with an error.
+func failed(err error) bool {
+	if _, still := errors.AsType[*client.StillRunning](err); still {
+		return false
+	}
+	code := xenapi.CodeOf(err)
+	return code != "" && code != xenapi.CodeTaskCancelled
+}
+
 func interruption(err error) string {
+	if o, ok := errors.AsType[outcome](err); ok {
+		return o.says
+	}
 	if still, ok := errors.AsType[*client.StillRunning](err); ok {
-		return still.Error()
+		return "what was begun goes on: poolpatch task wait " + short(still.UUID)
 	}
 	return "cancelled, and cleaned up"
 }
@@ -131,12 +160,32 @@ func sentence(e *xenapi.Error) string {
 	return "the pool refused."
 }
 
-// describe writes the code and the parameters of an error as XenAPI knows them.
+// describe writes the code and the parameters of an error as XenAPI knows them; the refusals of SRs a line each, for people.
 func describe(e *xenapi.Error) string {
-	if len(e.Params) == 0 {
+	switch {
+	case len(e.Params) == 0:
 		return e.Code
+	case e.Code == xenapi.CodeHostHasNoPatchSR:
+		text := e.Code + " [" + e.Params[0] + "]"
+		for _, refusal := range e.Params[1:] {
+			text += "\n" + humanSizes(refusal)
+		}
+		return text
 	}
 	return e.Code + " [" + strings.Join(e.Params, "; ") + "]"
+}
+
+var numberOfBytes = regexp.MustCompile(`\b[0-9]+ bytes\b`)
+
+// humanSizes writes the numbers of bytes in a sentence for people.
+func humanSizes(text string) string {
+	return numberOfBytes.ReplaceAllStringFunc(text, func(found string) string {
+		n, err := strconv.ParseInt(strings.TrimSuffix(found, " bytes"), 10, 64)
+		if err != nil {
+			return found
+		}
+		return size(n)
+	})
 }
 
 func indent(text string) string {
@@ -185,6 +234,7 @@ func (c *cli) command() *cobra.Command {
 	add(root, "host", serveCommand(), c.checkCommand(), c.keyCommand())
 	add(root, "author", c.hotfixCommand(), c.demoCommand())
 	root.AddCommand(c.versionCommand())
+	c.complete(root)
 	return root
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 var update = flag.Bool("update", false, "write the golden parts of testdata anew")
@@ -38,6 +40,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": scriptServe, "exits": scriptExits, "interrupt": scriptInterrupt, "interrupt-upload": scriptInterruptUpload,
+			"interrupt-apply": scriptInterruptApply, "pipe": scriptPipe, "tell": scriptTell,
 			"capture": scriptCapture, "flip": scriptFlip, "empty": scriptEmpty, "random": scriptRandom, "sparse": scriptSparse,
 		},
 	})
@@ -51,6 +54,7 @@ func scriptServe(ts *testscript.TestScript, _ bool, args []string) {
 	address, err := freeAddress("127.0.0.1")
 	ts.Check(err)
 	ts.Setenv("HTTPS", "https://"+address)
+	ts.Setenv("ADDRESS", address)
 	notify := ts.MkAbs(".ready")
 	ready, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
 	ts.Check(err)
@@ -152,6 +156,37 @@ func scriptInterruptUpload(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// interrupt-apply PIPE WORD ARGS… runs the program, sends it SIGINT when a patch writes to PIPE.began, and then has the patch
+// read WORD from PIPE, unless that is -. It wants exit code 130; stderr is what the program said.
+func scriptInterruptApply(ts *testscript.TestScript, _ bool, args []string) {
+	cmd := program(ts, args[2:]...)
+	var said strings.Builder
+	cmd.Stderr = io.MultiWriter(&said, ts.Stderr())
+	ts.Check(cmd.Start())
+	_, err := os.ReadFile(ts.MkAbs(args[0] + ".began"))
+	ts.Check(err)
+	ts.Check(cmd.Process.Signal(os.Interrupt))
+	if args[1] != "-" {
+		scriptTell(ts, false, args[:2])
+	}
+	if code := codeOf(cmd.Wait()); code != exitInterrupted {
+		ts.Fatalf("exit code %d, want %d\n%s", code, exitInterrupted, said.String())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("said"), []byte(said.String()), 0o644))
+}
+
+// pipe FILE… makes named pipes.
+func scriptPipe(ts *testscript.TestScript, _ bool, args []string) {
+	for _, name := range args {
+		ts.Check(syscall.Mkfifo(ts.MkAbs(name), 0o600))
+	}
+}
+
+// tell PIPE WORD writes a word to whoever reads a pipe.
+func scriptTell(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(args[1]+"\n"), 0o600))
+}
+
 // capture NAME FILE sets an environment variable to the first word of a file, or of stdout.
 func scriptCapture(ts *testscript.TestScript, _ bool, args []string) {
 	words := strings.Fields(ts.ReadFile(args[1]))
@@ -220,6 +255,30 @@ func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
 	visit(cmd)
 	for _, sub := range cmd.Commands() {
 		walk(sub, visit)
+	}
+}
+
+// TestHelpNamesValues wants of every flag a word for its value, and of every argument that names an object that a shell can
+// complete it.
+func TestHelpNamesValues(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	walk((&cli{}).command(), func(cmd *cobra.Command) {
+		cmd.LocalFlags().VisitAll(func(f *pflag.Flag) {
+			if name, _ := pflag.UnquoteUsage(f); name != strings.ToUpper(name) && name != "json" {
+				t.Errorf("%s --%s takes a %s", cmd.CommandPath(), f.Name, name)
+			}
+		})
+		path := strings.TrimPrefix(cmd.CommandPath(), "poolpatch ")
+		seen[path] = true
+		if _, ok := completed[path]; !ok && regexp.MustCompile(` (UUID|SR|HOST)\b`).MatchString(cmd.Use) {
+			t.Errorf("no shell completes %q", cmd.Use)
+		}
+	})
+	for path := range completed {
+		if !seen[path] {
+			t.Errorf("there is no command %q", path)
+		}
 	}
 }
 

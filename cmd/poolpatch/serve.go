@@ -42,7 +42,7 @@ unix socket run/poolpatch/socket below --root, which the other commands use.
 Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has signed them.`,
 		Example: `  poolpatch serve
   poolpatch serve --root /srv/host1 --https 127.0.0.1:8443 --root-password-file /root/password`,
-		Args: cobra.NoArgs,
+		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if file != "" {
 				if err := config.load(cmd, file); err != nil {
@@ -56,7 +56,7 @@ Patches are trusted when a key in etc/poolpatch/trusted-keys.d below --root has 
 		},
 	}
 	config.flags(cmd.Flags())
-	cmd.Flags().StringVar(&file, "config", "", "file with the same words as these flags, as TOML (root = \"/\")")
+	cmd.Flags().StringVar(&file, "config", "", "`FILE` with the same words as these flags, as TOML (root = \"/\")")
 	return cmd
 }
 

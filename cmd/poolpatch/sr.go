@@ -16,8 +16,8 @@ func (c *cli) srCommand() *cobra.Command {
 		`Storage repositories (SRs) hold VDIs, and with them the pool's patches. New patches go to the
 pool's default SR if it is usable.`,
 		c.srList(), c.srCreate(), c.srDefault(), c.srScan(),
-		c.srVerb("SR.destroy", "is destroyed, and what was on it", &cobra.Command{
-			Use: "destroy SR", Short: "Destroy an SR that is unplugged, with what is on it", Example: "  poolpatch sr destroy backup",
+		c.srVerb("SR.destroy", "is destroyed", &cobra.Command{
+			Use: "destroy SR", Short: "Destroy an SR that is unplugged and holds no VDIs", Example: "  poolpatch sr destroy backup",
 		}),
 		c.srVerb("SR.forget", "is forgotten; its bytes stay where they are", &cobra.Command{
 			Use: "forget SR", Short: "Forget an SR that is unplugged, leaving its bytes", Example: "  poolpatch sr forget backup",
@@ -89,10 +89,10 @@ func (c *cli) srCreate() *cobra.Command {
 		Short: "Make an SR and plug it; prints its UUID",
 		Long: `Make an SR and plug it; prints its UUID.
 
-The driver "file" keeps VDIs as files in a directory: --device location=DIR. On XFS or btrfs
+The driver "file" keeps VDIs as files in a directory: --device-config location=DIR. On XFS or btrfs
 it clones VDIs at once; elsewhere each apply copies.`,
-		Example: `  poolpatch sr create patches --device location=/srv/patches --default
-  poolpatch sr create nfs --device location=/mnt/nfs/sr --shared`,
+		Example: `  poolpatch sr create patches --device-config location=/srv/patches --default
+  poolpatch sr create nfs --device-config location=/mnt/nfs/sr --shared`,
 		Args: arguments("NAME"),
 		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
 			h, err := c.onHost(ctx, p, host)
@@ -116,7 +116,7 @@ it clones VDIs at once; elsewhere each apply copies.`,
 	}
 	f := cmd.Flags()
 	f.StringVar(&driver, "type", "file", "`TYPE` of SR driver")
-	f.StringToStringVar(&device, "device", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
+	f.StringToStringVar(&device, "device-config", nil, "`KEY=VALUE` of the driver's device config; may be repeated")
 	f.StringVar(&description, "description", "", "`TEXT` that describes the SR")
 	f.BoolVar(&shared, "shared", false, "every host of the pool can reach it")
 	f.BoolVar(&standard, "default", false, "make it the pool's default SR")

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -84,12 +85,24 @@ fails the command with the same error. Ctrl-C ends the waiting, not the task.`,
 			result, err := p.WaitTask(ctx, o.Ref, m.fraction)
 			m.end()
 			if ctx.Err() != nil {
-				return &client.StillRunning{Task: o.Ref, Cause: context.Cause(ctx)}
+				return &client.StillRunning{Task: o.Ref, UUID: o.Rec.UUID, Cause: context.Cause(ctx)}
 			}
-			if err == nil && result != "" {
-				fmt.Fprintln(c.stdout, result)
+			if err != nil {
+				return err
 			}
-			return err
+			return c.printResult(result)
 		}),
 	}
+}
+
+// printResult prints a task's result: as the text that it is, or else as the pool wrote it.
+func (c *cli) printResult(result string) error {
+	if text, err := client.Result[string](result); err == nil {
+		result = text
+	}
+	if result = strings.TrimRight(result, "\n"); result == "" {
+		return nil
+	}
+	_, err := fmt.Fprintln(c.stdout, result)
+	return err
 }

@@ -148,9 +148,8 @@ func (c *cli) vdiCopy() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			m := c.taskMeter("copy")
-			ref, err := client.Run[xenapi.Ref[xenapi.VDI]](ctx, p, m.fraction, "VDI.copy", o.Ref, sr)
-			m.end()
+			m := c.workMeter("copy", o.Rec.PhysicalUtilisation)
+			ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, "VDI.copy", o.Ref, sr)
 			return c.printVDI(ctx, p, ref, err)
 		}),
 	}
@@ -291,8 +290,19 @@ command goes on from there.`,
 func (c *cli) export(ctx context.Context, p *client.Client, o object[xenapi.VDI], offset int64, w io.Writer) error {
 	m := c.bytesMeter("export", o.Rec.VirtualSize)
 	defer m.end()
-	_, err := p.ExportVDI(ctx, o.Ref, offset, w, m.bytes)
-	return err
+	f, ok := w.(*os.File)
+	if !ok || !regular(f) {
+		_, err := p.ExportVDI(ctx, o.Ref, offset, w, m.bytes)
+		return err
+	}
+	out := &sparse{f, offset}
+	_, err := p.ExportVDI(ctx, o.Ref, offset, out, m.bytes)
+	return errors.Join(err, out.end())
+}
+
+func regular(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode().IsRegular()
 }
 
 // exportFrom goes on at the end of FILE.part, which keeps what came when the export breaks off.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"poolpatch/internal/db"
@@ -92,6 +93,9 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 	if err := s.db.Update(ctx, func(tx *db.Tx) error {
 		// From here on a cancellation comes too late: the program is not torn.
 		if err := t.Shield(tx); err != nil {
+			return err
+		}
+		if err := running.begin(tx, t); err != nil {
 			return err
 		}
 		return change(tx, a.row, Start, func(*xenapi.HostPatch) {})
@@ -260,10 +264,27 @@ func change(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], e Event, edit func(*xen
 	}
 	edit(&rec)
 	rec.State, rec.Applied = string(next), next == Applied
+	tellState(&rec)
 	if !next.Busy() {
 		rec.Task = ""
 	}
 	return db.Put(tx, row, rec)
+}
+
+// keyState is the key of host_patch.other_config that tells clients the state of a row that does not say applied: XenAPI has no
+// field for it.
+const keyState = "poolpatch:state"
+
+func tellState(rec *xenapi.HostPatch) {
+	config := maps.Clone(rec.OtherConfig)
+	if rec.Applied {
+		delete(config, keyState)
+	} else if config == nil {
+		config = map[string]string{keyState: rec.State}
+	} else {
+		config[keyState] = rec.State
+	}
+	rec.OtherConfig = config
 }
 
 // uuidOf names a patch to a person.
@@ -274,4 +295,14 @@ func (s *Service) uuidOf(ref xenapi.Ref[xenapi.PoolPatch]) (uuid string) {
 		return nil
 	})
 	return uuid
+}
+
+// sizeOf is the length of a patch's signed file in bytes; 0 where the record does not know it.
+func (s *Service) sizeOf(ref xenapi.Ref[xenapi.PoolPatch]) (size int64) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		rec, _ := db.Lookup(tx, ref)
+		size = rec.Size
+		return nil
+	})
+	return size
 }

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"context"
+	"fmt"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/task"
@@ -57,7 +58,7 @@ func (s *Service) PoolClean(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 }
 
 // Destroy removes the patch's content and its record. Errors: PATCH_IS_APPLIED,
-// OTHER_OPERATION_IN_PROGRESS while a host applies it.
+// OTHER_OPERATION_IN_PROGRESS while a host applies it, OPERATION_NOT_ALLOWED where it was interrupted.
 func (s *Service) Destroy(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
 	return s.alone(ctx, t, ref, opDestroy, func(rec xenapi.PoolPatch) error {
 		if err := s.db.View(func(tx *db.Tx) error { return unapplied(tx, ref) }); err != nil {
@@ -83,6 +84,9 @@ func unapplied(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) error {
 		case !ok:
 		case State(rec.State).Busy():
 			return xenapi.ErrOtherOperationInProgress("Pool_patch", ref.String(), opApply)
+		case State(rec.State) == Interrupted:
+			host, _ := db.Lookup(tx, rec.Host)
+			return xenapi.ErrOperationNotAllowed(fmt.Sprintf("the patch was interrupted on host %s, which may be half patched: apply it there again", host.NameLabel))
 		default:
 			return xenapi.ErrPatchIsApplied()
 		}

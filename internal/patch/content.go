@@ -143,17 +143,20 @@ func (w roomWriter) Write(p []byte) (int, error) {
 
 // withContent gives fn the patch's content in a workspace that lives as long as fn does (M6).
 func (s *Service) withContent(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], fn func(content) error) error {
+	s.enter(ctx, t, copying)
 	space, err := s.openContent(ctx, t, ref)
 	if err != nil {
 		return err
 	}
 	defer space.Discard(ctx)
 	s.step("content-mounted")
-	c, err := s.extract(ctx, t, space)
+	s.enter(ctx, t, verifying)
+	c, err := s.extract(ctx, t, space, s.sizeOf(ref))
 	if err != nil {
 		return space.Explain(ctx, err)
 	}
 	s.step("content-verified")
+	s.enter(ctx, t, prechecking)
 	return fn(c)
 }
 
@@ -261,8 +264,9 @@ func writePatchFile(space Workspace, r io.Reader) (digest string, err error) {
 	return w.Digest(), nil
 }
 
-// extract verifies the patch in a workspace and extracts its program in the same pass.
-func (s *Service) extract(ctx context.Context, t *task.Task, space Workspace) (content, error) {
+// extract verifies the patch in a workspace, a file of size bytes, 0 where that is not known, and extracts its program in the
+// same pass.
+func (s *Service) extract(ctx context.Context, t *task.Task, space Workspace, size int64) (content, error) {
 	file, err := space.Open(patchFile)
 	if err != nil {
 		return content{}, fmt.Errorf("patch file of its VDI: %w", err)
@@ -272,6 +276,6 @@ func (s *Service) extract(ctx context.Context, t *task.Task, space Workspace) (c
 	if err != nil {
 		return content{}, err
 	}
-	program, err := s.verifier.Extract(ctx, file, dir)
+	program, err := s.verifier.Extract(ctx, &gauge{Reader: file, ctx: ctx, task: t, size: size}, dir)
 	return content{t, program, dir}, err
 }

@@ -110,7 +110,7 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 		return err
 	}
 	defer space.Discard(ctx)
-	c, err := s.extract(ctx, t, space)
+	c, err := s.extract(ctx, t, space, 0)
 	if err != nil {
 		return err
 	}

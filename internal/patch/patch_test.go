@@ -266,6 +266,34 @@ func TestOperationsCollide(t *testing.T) {
 	x.clean(t, "at the end")
 }
 
+// Whoever waits for an apply sees what it is at, and never that it is done before it is.
+func TestAnApplyShowsItsStages(t *testing.T) {
+	s := newSite(t, memsr.Options{})
+	var x daemon
+	var seen []string
+	x = s.start(t, func(point string) {
+		for _, rec := range all[xenapi.Task](x) {
+			if strings.HasPrefix(point, "content") || strings.HasPrefix(point, "apply") {
+				seen = append(seen, fmt.Sprintf("%s: %s %.2f", point, rec.NameDescription, rec.Progress))
+			}
+		}
+	}).withSR(t)
+	ref, err := x.upload(s.sign(t, program{}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.apply(ref); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"apply-claimed:  0.00", "content-mounted: copying 0.00", "content-verified: verifying 0.60", "apply-prechecked: prechecking 0.85",
+		"apply-running: running 0.90", "apply-ran: running 0.90", "apply-stamped: running 0.90", "apply-recorded: running 1.00",
+	}
+	if !slices.Equal(seen, want) {
+		t.Errorf("it showed\n%s\nwant\n%s", strings.Join(seen, "\n"), strings.Join(want, "\n"))
+	}
+}
+
 // Nothing is left of an upload that fails, and the error says why.
 func TestUploadsThatFail(t *testing.T) {
 	s := newSite(t, memsr.Options{})
@@ -464,6 +492,10 @@ func TestProgramsThatFail(t *testing.T) {
 		state := patch.None
 		for _, row := range all[xenapi.HostPatch](x) {
 			state = patch.State(row.State)
+			if row.OtherConfig["poolpatch:state"] != row.State {
+				t.Errorf("%s: clients are told %v", what, row.OtherConfig)
+			}
+			wantCode(t, what+": destroy", x.call(ref, x.Destroy), "OPERATION_NOT_ALLOWED")
 		}
 		if s.runs() != tc.ran || s.stamped(theUUID) || state != tc.state {
 			t.Errorf("%s: ran %d times, stamp %v, the host is %q", what, s.runs(), s.stamped(theUUID), state)

@@ -55,18 +55,44 @@ type Task struct {
 
 	mu        sync.Mutex
 	written   time.Time // when progress was written last
-	progress  float64
+	progress  float64   // of the whole
+	part      part
 	elsewhere bool // another host does the work
 	object    string
+}
+
+// part is what Progress is told of: it takes the task from one fraction to another. The zero value is the whole.
+type part struct{ from, to float64 }
+
+func (p part) of(fraction float64) float64 {
+	if p.to == 0 {
+		return fraction
+	}
+	return p.from + fraction*(p.to-p.from)
+}
+
+// Stage begins a part of the work that takes the task from one fraction to another: what Progress is told from now on is of
+// that part. What it is called shows as the task's description.
+func (t *Task) Stage(tx *db.Tx, what string, from, to float64) error {
+	t.mu.Lock()
+	t.part, t.progress, t.written = part{from, to}, max(t.progress, from), time.Now()
+	t.mu.Unlock()
+	return db.Change(tx, t.ref, func(rec *xenapi.Task) error {
+		if rec.Status == xenapi.TaskStatusPending {
+			rec.NameDescription, rec.Progress = what, max(rec.Progress, from)
+		}
+		return nil
+	})
 }
 
 // Ref names the task's row.
 func (t *Task) Ref() xenapi.Ref[xenapi.Task] { return t.ref }
 
-// Progress records how much of the work is done, from 0 to 1. It never goes back, and is written at most
+// Progress records how much of the work, or of its stage, is done, from 0 to 1. It never goes back, and is written at most
 // twice a second: a lost update costs nothing, so errors are left for the next write to meet.
 func (t *Task) Progress(ctx context.Context, fraction float64) {
-	if !t.due(fraction) {
+	fraction, due := t.due(fraction)
+	if !due {
 		return
 	}
 	_ = t.service.db.Update(ctx, func(tx *db.Tx) error {
@@ -79,15 +105,17 @@ func (t *Task) Progress(ctx context.Context, fraction float64) {
 	})
 }
 
-func (t *Task) due(fraction float64) bool {
+// due gives the fraction of the whole, and whether it is time to write it.
+func (t *Task) due(fraction float64) (float64, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	fraction = t.part.of(fraction)
 	now := time.Now()
 	if fraction <= t.progress || now.Sub(t.written) < progressInterval {
-		return false
+		return fraction, false
 	}
 	t.progress, t.written = fraction, now
-	return true
+	return fraction, true
 }
 
 // Shield makes the task uncancellable from this transaction on: its work has reached a step that must

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -365,6 +366,34 @@ func TestProgress(t *testing.T) {
 				t.Errorf("progress went from %v to %v", before.Progress, after.Progress)
 			}
 			return nil, nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestStages shows of each part of the work its share, and never less than before.
+func TestStages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := join(t, memkv.New(), here)
+		_, err := n.Do(t.Context(), task.Spec{Label: "stages"}, func(ctx context.Context, work *task.Task) (any, error) {
+			saw := func(what string, progress float64) {
+				t.Helper()
+				if rec, _ := n.row(work.Ref()); rec.NameDescription != what || math.Abs(rec.Progress-progress) > 1e-9 {
+					t.Errorf("%q is at %v, want %q at %v", rec.NameDescription, rec.Progress, what, progress)
+				}
+			}
+			n.update(t, func(tx *db.Tx) error { return work.Stage(tx, "copying", 0, 0.6) })
+			time.Sleep(time.Second)
+			work.Progress(ctx, 0.5)
+			saw("copying", 0.3)
+			n.update(t, func(tx *db.Tx) error { return work.Stage(tx, "running", 0.6, 1) })
+			saw("running", 0.6)
+			time.Sleep(time.Second)
+			work.Progress(ctx, 0.25)
+			saw("running", 0.7)
+			return "", nil
 		})
 		if err != nil {
 			t.Error(err)

@@ -253,7 +253,7 @@ func TestRun(t *testing.T) {
 	if text, err := client.Run[string](t.Context(), c, nil, "VDI.destroy", "OpaqueRef:vdi"); text != "" || err != nil {
 		t.Errorf("void %q, error %v", text, err)
 	}
-	_, err = client.Run[string](t.Context(), c, nil, "pool_patch.apply")
+	_, err = client.Run[string](t.Context(), c, func(float64) { t.Error("a task that failed shows progress") }, "pool_patch.apply")
 	wantCode(t, err, xenapi.CodePatchApplyFailed)
 	if e, ok := errors.AsType[*xenapi.Error](err); !ok || !cmp.Equal(e.Params, []string{"no room"}) {
 		t.Errorf("error %v", err)
@@ -280,7 +280,7 @@ func TestRunThatIsGivenUp(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			p.message = func(string, []rpc.Value) (any, error) {
 				ref := p.newTask()
-				p.tasks[ref].AllowedOperations = test.allowed
+				p.tasks[ref].AllowedOperations, p.tasks[ref].UUID = test.allowed, "839c22c9"
 				return ref, nil
 			}
 			p.shielded = test.refuses
@@ -288,7 +288,7 @@ func TestRunThatIsGivenUp(t *testing.T) {
 			if !errors.Is(err, context.Canceled) {
 				t.Errorf("error %v", err)
 			}
-			if _, still := errors.AsType[*client.StillRunning](err); still != test.still {
+			if e, still := errors.AsType[*client.StillRunning](err); still != test.still || still && e.UUID != "839c22c9" {
 				t.Errorf("error %v; still running: %v", err, still)
 			}
 			if left := p.left() > 0; left != test.still {
@@ -342,6 +342,28 @@ func TestUploadThatIsRefusedWhileItIsSent(t *testing.T) {
 	}
 	if p.left() != 0 {
 		t.Errorf("%d tasks are left", p.left())
+	}
+}
+
+// A server that goes away in the middle of a transfer is no refusal: whoever sent knows that nothing was wrong with it.
+func TestUploadThatIsCutOff(t *testing.T) {
+	t.Parallel()
+	p, c := dialed(t)
+	p.reading = func(xenapi.Ref[xenapi.Task]) { panic(http.ErrAbortHandler) }
+	_, err := c.UploadPatch(t.Context(), endless{}, 1<<50, nil)
+	if _, ok := errors.AsType[*client.BrokenTransfer](err); !ok {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestResult(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", "as it is": "as it is", "<value>a &lt; b\n</value>": "a < b\n", "<value><string>x</string></value>": "x",
+	} {
+		if got, err := client.Result[string](text); got != want || err != nil {
+			t.Errorf("result %q is %q, error %v; want %q", text, got, err, want)
+		}
 	}
 }
 

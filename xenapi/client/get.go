@@ -46,7 +46,7 @@ func (c *Client) get(ctx context.Context, label, path string, query url.Values, 
 		}
 		n, err = io.CopyBuffer(out, answer.Body, make([]byte, bodyBuffer))
 		if _, local := err.(*localError); err != nil && !local {
-			return fmt.Errorf("receive body: %w", err)
+			return &BrokenTransfer{fmt.Errorf("receive body: %w", err)}
 		}
 		return err
 	})

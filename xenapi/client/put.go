@@ -175,7 +175,7 @@ func (p *putting) body(ctx context.Context, r io.Reader) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-answered:
-		return errEnded
+		return &BrokenTransfer{errEnded}
 	case err := <-sent:
 		if err != nil {
 			return err
@@ -227,7 +227,7 @@ func (p *putting) sender(r io.Reader) func(n int64) (int64, error) {
 		}
 		read, err := r.Read(buf[:n])
 		if _, serr := p.conn.Write(buf[:read]); serr != nil {
-			return 0, fmt.Errorf("send body: %w", serr)
+			return 0, &BrokenTransfer{fmt.Errorf("send body: %w", serr)}
 		}
 		if err != nil && err != io.EOF {
 			err = &localError{fmt.Errorf("read body: %w", err)}
@@ -246,7 +246,7 @@ func sendFile(conn *net.TCPConn, file *os.File, n int64) (int64, error) {
 	sent, err := conn.ReadFrom(io.LimitReader(file, n))
 	switch {
 	case err != nil:
-		return sent, fmt.Errorf("send body: %w", err)
+		return sent, &BrokenTransfer{fmt.Errorf("send body: %w", err)}
 	case sent == 0:
 		return 0, io.EOF
 	}
@@ -260,7 +260,7 @@ func closeWrite(conn net.Conn, size int64) error {
 		return nil
 	}
 	if err := half.CloseWrite(); err != nil {
-		return fmt.Errorf("end body: %w", err)
+		return &BrokenTransfer{fmt.Errorf("end body: %w", err)}
 	}
 	return nil
 }

@@ -23,10 +23,11 @@ const (
 // StillRunning is the error of a wait that ended before its task did: the task could not be cancelled.
 type StillRunning struct {
 	Task  xenapi.Ref[xenapi.Task]
+	UUID  string // of the task
 	Cause error
 }
 
-func (e *StillRunning) Error() string { return fmt.Sprintf("task %s still runs: %v", e.Task, e.Cause) }
+func (e *StillRunning) Error() string { return fmt.Sprintf("task %s still runs: %v", e.UUID, e.Cause) }
 func (e *StillRunning) Unwrap() error { return e.Cause }
 
 // Run sends a message as a task, waits for its end, showing its progress from 0 to 1 to progress unless that
@@ -34,19 +35,38 @@ func (e *StillRunning) Unwrap() error { return e.Cause }
 // cleaned up; a task that cannot be cancelled goes on, and the error is a *StillRunning. Errors: those of
 // the message.
 func Run[T any](ctx context.Context, c *Client, progress func(float64), message string, args ...any) (T, error) {
-	var result T
 	task, err := c.Async(ctx, message, args...)
 	if err != nil {
-		return result, err
+		var none T
+		return none, err
 	}
-	text, err := c.finish(ctx, task, progress)
+	text, err := c.FinishTask(ctx, task, fractionOf(progress))
 	if err != nil {
-		return result, err
+		var none T
+		return none, err
 	}
+	return Result[T](text)
+}
+
+// Result decodes what WaitTask and FinishTask give: a task's result as the pool wrote it.
+func Result[T any](text string) (T, error) {
+	var result T
 	if err := decodeResult(text, &result); err != nil {
-		return result, fmt.Errorf("result of %s: %w", message, err)
+		return result, fmt.Errorf("result of the task: %w", err)
 	}
 	return result, nil
+}
+
+// fractionOf shows the progress of a task that has not failed: one that has is not done.
+func fractionOf(progress func(float64)) func(xenapi.Task) {
+	if progress == nil {
+		return nil
+	}
+	return func(rec xenapi.Task) {
+		if rec.Status == xenapi.TaskStatusPending || rec.Status == xenapi.TaskStatusSuccess {
+			progress(rec.Progress)
+		}
+	}
 }
 
 // Async sends a message as a task and does not wait for it. WaitTask does.
@@ -58,7 +78,11 @@ func (c *Client) Async(ctx context.Context, message string, args ...any) (xenapi
 // it and gives its result as the pool wrote it. A task that failed is the error that it failed with. When ctx
 // ends the task goes on.
 func (c *Client) WaitTask(ctx context.Context, task xenapi.Ref[xenapi.Task], progress func(float64)) (result string, err error) {
-	rec, err := c.watch(ctx, task, progress)
+	return c.waitTask(ctx, task, fractionOf(progress))
+}
+
+func (c *Client) waitTask(ctx context.Context, task xenapi.Ref[xenapi.Task], look func(xenapi.Task)) (result string, err error) {
+	rec, err := c.watch(ctx, task, look)
 	if err != nil {
 		return "", err
 	}
@@ -66,9 +90,10 @@ func (c *Client) WaitTask(ctx context.Context, task xenapi.Ref[xenapi.Task], pro
 	return outcome(rec)
 }
 
-// finish waits for a task that this client began, and ends it when ctx ends.
-func (c *Client) finish(ctx context.Context, task xenapi.Ref[xenapi.Task], progress func(float64)) (string, error) {
-	result, err := c.WaitTask(ctx, task, progress)
+// FinishTask is WaitTask for a task that this client began, whose record is shown to look, unless that is nil, each time
+// that it is read. When ctx ends, the task is cancelled as Run does.
+func (c *Client) FinishTask(ctx context.Context, task xenapi.Ref[xenapi.Task], look func(xenapi.Task)) (string, error) {
+	result, err := c.waitTask(ctx, task, look)
 	if err == nil || ctx.Err() == nil {
 		return result, err
 	}
@@ -88,7 +113,7 @@ func (c *Client) giveUp(ctx context.Context, task xenapi.Ref[xenapi.Task]) (stri
 		return "", err
 	case rec.Status != xenapi.TaskStatusPending:
 	case cerr != nil:
-		return "", &StillRunning{task, fmt.Errorf("%w (%w)", cause, cerr)}
+		return "", &StillRunning{task, rec.UUID, fmt.Errorf("%w (%w)", cause, cerr)}
 	case len(rec.AllowedOperations) == 0:
 		// It allows nothing, and yet it could be cancelled: the request that was to work on it never
 		// reached a handler, so nobody will end it.
@@ -100,20 +125,20 @@ func (c *Client) giveUp(ctx context.Context, task xenapi.Ref[xenapi.Task]) (stri
 	case xenapi.CodeOf(err) == xenapi.CodeTaskCancelled && cause != nil:
 		return "", cause
 	case err != nil && ctx.Err() != nil:
-		return "", &StillRunning{task, cause}
+		return "", &StillRunning{task, rec.UUID, cause}
 	}
 	return result, err
 }
 
 // watch looks at a task until it has ended.
-func (c *Client) watch(ctx context.Context, task xenapi.Ref[xenapi.Task], progress func(float64)) (xenapi.Task, error) {
+func (c *Client) watch(ctx context.Context, task xenapi.Ref[xenapi.Task], look func(xenapi.Task)) (xenapi.Task, error) {
 	for begun := time.Now(); ; {
 		rec, err := c.task(ctx, task)
 		if err != nil {
 			return rec, err
 		}
-		if progress != nil {
-			progress(rec.Progress)
+		if look != nil {
+			look(rec)
 		}
 		if rec.Status != xenapi.TaskStatusPending && rec.Status != xenapi.TaskStatusCancelling {
 			return rec, nil
@@ -178,7 +203,7 @@ func (c *Client) transfer(ctx context.Context, label string, work func(context.C
 	werr := work(ctx, task)
 	switch {
 	case werr == nil:
-		return c.finish(ctx, task, nil)
+		return c.FinishTask(ctx, task, nil)
 	case ctx.Err() != nil:
 		result, err := c.giveUp(ctx, task)
 		if xenapi.CodeOf(err) != "" {
@@ -192,7 +217,7 @@ func (c *Client) transfer(ctx context.Context, label string, work func(context.C
 
 // errEnded is a server that ended its answer before it had the whole body: the task says whether that is
 // well.
-var errEnded = errors.New("the server ended the transfer")
+var errEnded = errors.New("the server ended it")
 
 // reason finds out why a transfer broke, and cancels what may be left of it.
 func (c *Client) reason(ctx context.Context, task xenapi.Ref[xenapi.Task], werr error) (string, error) {
@@ -209,3 +234,9 @@ func (c *Client) reason(ctx context.Context, task xenapi.Ref[xenapi.Task], werr 
 	}
 	return "", werr
 }
+
+// BrokenTransfer is a transfer that the connection or the server ended before its time, and the pool does not say why.
+type BrokenTransfer struct{ Err error }
+
+func (e *BrokenTransfer) Error() string { return "the transfer was cut off: " + e.Err.Error() }
+func (e *BrokenTransfer) Unwrap() error { return e.Err }
