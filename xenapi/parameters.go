@@ -38,6 +38,7 @@ var parameterNames = map[string][]string{
 	CodePatchPrecheckFailedOutOfSpace:          {"patch", "found_space", "required_required"},
 	CodeHostHasNoPatchSR:                       {"host"},
 	CodeHostOffline:                            {"host"},
+	CodePatchTrustUnreadable:                   {"file", "reason"},
 	CodePoolDatabaseUnavailable:                {"reason"},
 	CodeHostIsLive:                             {"host"},
 	CodeHostCannotDestroySelf:                  {"host"},
