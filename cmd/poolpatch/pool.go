@@ -210,7 +210,7 @@ func notJoined(err error) error {
 	case domain.Code == xenapi.CodeCannotContactHost:
 		return hinted{err, "is the daemon running there, and does its --address say this address and port?"}
 	case domain.Code == xenapi.CodeHostIsLive:
-		return hinted{err, "a host of that pool has this one's UUID: on a copy of a disk remove var/lib/poolpatch before the first start"}
+		return hinted{err, "that pool has heard of this host within the last seconds: try again in ten; if it still lives then, another machine has its UUID, as a copy of its disk"}
 	}
 	return err
 }

@@ -94,7 +94,11 @@ func (c *Cluster) remove(ctx context.Context, host xenapi.Ref[xenapi.Host], chec
 		return err
 	}
 	// A crash here leaves a copy of the database that nobody has: SettleDeparted removes it, here or on the next coordinator.
-	return c.removeCopy(ctx, URL(rec.Address))
+	// So it does when the copy cannot be removed now, as when the host that goes has led the database: the host is out.
+	if err := c.removeCopy(ctx, URL(rec.Address)); err != nil {
+		c.Log.Warn("remove the database of a host that has left; trying again", "host", rec.UUID, "error", err)
+	}
+	return nil
 }
 
 // forget deletes what the pool knows of a host: its rows, and the storage that it alone saw.
