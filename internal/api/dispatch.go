@@ -21,6 +21,7 @@ import (
 type API struct {
 	services Services
 	table    map[string]*method
+	classes  []*xenapi.Class
 	log      *slog.Logger
 
 	permissions permissions
@@ -29,7 +30,7 @@ type API struct {
 
 // New builds the table.
 func New(s Services, log *slog.Logger) *API {
-	a := &API{services: s, table: map[string]*method{}, log: log}
+	a := &API{services: s, table: map[string]*method{}, classes: Classes(), log: log}
 	a.addImplicit()
 	a.addDeclared()
 	a.permissions = newPermissions(a.table)

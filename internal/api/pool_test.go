@@ -16,6 +16,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
@@ -75,7 +76,7 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Host: here, Others: p.others}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -85,6 +86,16 @@ type probing struct{ *memsr.Driver }
 
 func (probing) Probe(_ context.Context, deviceConfig map[string]string) (string, error) {
 	return deviceConfig["uuid"], nil
+}
+
+// follow tells of events until the test ends.
+func follow(t testing.TB, d *db.DB, sessions *auth.Service) *event.Service {
+	events := event.New(d, event.Options{Classes: api.Classes(), Open: sessions.Open, Concerned: storage.Concerned})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = events.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return events
 }
 
 // newPool has one host, a session for each role and one for the local superuser.

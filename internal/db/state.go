@@ -36,12 +36,23 @@ func (s State) Identity() string { return s.snapshot.identity }
 // View shows fn the state.
 func (s State) View(fn func(*Tx) error) error { return fn(view(s.snapshot)) }
 
+// Object names a row.
+type Object struct{ Class, Ref string }
+
 // RowChange is a row that two states do not have alike. Before is nil of a row that was added, After of one that was
 // deleted. Both are shared: whoever looks must not change them.
 type RowChange struct {
 	Class         *xenapi.Class
 	Ref           string
 	Before, After any
+}
+
+// Record is the row as it is, or as it was before it was deleted.
+func (c RowChange) Record() any {
+	if c.After != nil {
+		return c.After
+	}
+	return c.Before
 }
 
 // Since gives what has changed since an earlier state, class by class, in the order of refs. A row that was written

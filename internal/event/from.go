@@ -67,7 +67,6 @@ func (s *Service) From(ctx context.Context, q Query, show Show) (Batch, error) {
 type found struct {
 	view     *view
 	position position // of the state
-	since    position // of the client
 	outcomes []outcome
 	first    time.Time // when the first of them was touched
 }
@@ -78,7 +77,7 @@ func (s *Service) start(ctx context.Context, w *waiter, token string, deadline t
 		if err := s.catchUp(ctx); err != nil {
 			return found{view: s.view()}, err
 		}
-		return s.everything(w.selection), nil
+		return s.everything(w), nil
 	}
 	p, err := parseToken(token)
 	if err != nil {
@@ -87,32 +86,36 @@ func (s *Service) start(ctx context.Context, w *waiter, token string, deadline t
 	if err := s.seek(ctx, p.revision, deadline); err != nil {
 		return found{view: s.view()}, err
 	}
-	return s.look(w.selection, p)
+	w.since = p
+	return s.look(w)
 }
 
 // everything is what a client hears first.
-func (s *Service) everything(sel selection) found {
+func (s *Service) everything(w *waiter) found {
 	s.mu.Lock()
-	f := found{view: s.now, position: s.position(), since: s.position()}
+	f := found{view: s.now, position: s.position()}
+	w.since = f.position
 	s.mu.Unlock()
 	e := &entry{revision: f.position.revision} // long ago
-	for _, o := range f.view.all(s.kinds, sel) {
+	for _, o := range f.view.all(s.kinds, w.selection) {
 		f.outcomes = append(f.outcomes, outcome{change{o, add}, e})
 	}
 	return f
 }
 
-// look gives what there is to tell since a position.
-func (s *Service) look(sel selection, p position) (found, error) {
+// look gives what there is to tell a waiter.
+func (s *Service) look(w *waiter) (found, error) {
 	s.mu.Lock()
-	f := found{view: s.now, position: s.position(), since: p}
+	p := w.since
+	w.idle = false
+	f := found{view: s.now, position: s.position()}
 	entries, ok := s.log.from(p)
 	s.mu.Unlock()
 	if !ok || p.database != f.position.database || p.revision > f.position.revision {
 		return f, xenapi.ErrEventsLost()
 	}
-	if f.outcomes, f.first = sum(entries, p, sel); len(f.outcomes) == 0 {
-		f.since = f.position // nothing was missed up to here
+	if f.outcomes, f.first = sum(entries, p, w.selection); len(f.outcomes) == 0 {
+		s.heard(w, f.position)
 	}
 	return f, nil
 }
@@ -132,7 +135,7 @@ func (s *Service) await(ctx context.Context, w *waiter, f found, deadline time.T
 		}
 		err := w.pause(ctx, s.ended, earlier(due, deadline))
 		if err == nil {
-			f, err = s.look(w.selection, f.since)
+			f, err = s.look(w)
 		}
 		if err != nil {
 			return f, err

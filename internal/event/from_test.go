@@ -403,6 +403,25 @@ func TestTheLogIsBounded(t *testing.T) {
 	}
 }
 
+// A client that waits while much happens that does not concern it misses nothing.
+func TestTheLogMayForgetWhatAWaiterDoesNotWant(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, memkv.New())
+		token := h.from(t, "", 0, "sr").Token
+		answer, later := make(chan event.Batch), make(chan event.Batch)
+		go func() { answer <- h.from(t, token, time.Hour, "sr") }()
+		go func() { later <- h.from(t, token, time.Hour, "vdi") }()
+		synctest.Wait()
+		for i := range logSize {
+			put(t, h, xenapi.Ref[xenapi.Message](fmt.Sprint(i)), xenapi.Message{})
+		}
+		put(t, h, "OpaqueRef:1", xenapi.SR{})
+		want(t, <-answer, "add sr OpaqueRef:1")
+		want(t, <-later)
+	})
+}
+
 // A host that was cut off from the store reads it anew. Its own clients hear what has changed; for tokens from in between,
 // which another host has given, it cannot say.
 func TestAGapInTheWatch(t *testing.T) {

@@ -68,8 +68,9 @@ func (s *Service) Next(ctx context.Context, session xenapi.Ref[xenapi.Session], 
 	}
 	w := s.join(session, sel)
 	defer s.leave(w)
+	w.since = since
 	for {
-		f, err := s.look(sel, since)
+		f, err := s.look(w)
 		if err == nil {
 			f, err = s.await(ctx, w, f, time.Now().Add(heartbeat))
 		}
@@ -82,8 +83,7 @@ func (s *Service) Next(ctx context.Context, session xenapi.Ref[xenapi.Session], 
 		if len(f.outcomes) == 0 {
 			f.outcomes = s.beat(sel, f)
 		}
-		since = f.position
-		s.advance(session, since)
+		s.advance(session, f.position)
 		if len(f.outcomes) > 0 || s.over() {
 			return f.events(show)
 		}

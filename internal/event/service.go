@@ -20,13 +20,10 @@ type Options struct {
 	Open func(xenapi.Ref[xenapi.Session]) bool
 	// Concerned names objects that look different after a row of another class has changed, besides those whose computed
 	// fields list the row; nil: there are none.
-	Concerned func(*db.Tx, db.RowChange) []Object
+	Concerned func(*db.Tx, db.RowChange) []db.Object
 	// Log bounds the changes that are remembered; 0 is 32768, a few megabytes.
 	Log int
 }
-
-// Object names one.
-type Object struct{ Class, Ref string }
 
 // silent are the classes whose objects have no events (facts, section 4).
 var silent = []string{"session", "user", "role"}

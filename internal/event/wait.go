@@ -16,6 +16,10 @@ type waiter struct {
 	session   xenapi.Ref[xenapi.Session]
 	selection selection
 	woken     chan struct{} // holds one
+
+	// Below mu of the service, once the waiter has looked.
+	since position // how far it has heard everything
+	idle  bool     // there is nothing later for it in the log
 }
 
 func (s *Service) join(session xenapi.Ref[xenapi.Session], sel selection) *waiter {
@@ -32,16 +36,28 @@ func (s *Service) leave(w *waiter) {
 	delete(s.waiters, w)
 }
 
-// wake has those look who may have something to hear. The caller holds mu.
+// wake has those look who may have something to hear. For the others nothing has happened, however long they wait and
+// whatever the log forgets meanwhile. The caller holds mu.
 func (s *Service) wake(e *entry) {
 	if len(e.changes) == 0 && !e.gap() {
-		return
+		return // it is not in the log either
 	}
 	for w := range s.waiters {
-		if e.gap() || w.selection.wants(e) {
+		switch {
+		case e.gap() || w.selection.wants(e):
+			w.idle = false
 			w.rouse()
+		case w.idle:
+			w.since = s.position()
 		}
 	}
+}
+
+// heard notes that a waiter has heard everything up to a position. It is idle unless it was woken since it looked.
+func (s *Service) heard(w *waiter, p position) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.since, w.idle = p, len(w.woken) == 0
 }
 
 func (w *waiter) rouse() {

@@ -23,6 +23,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
 	"poolpatch/internal/metrics"
@@ -127,7 +128,7 @@ func newSite(t testing.TB) *site {
 	s.newSR(t)
 	s.serve(t, httpd.New(httpd.Services{
 		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"),
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Host: here}, log),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here}, log),
 	}, log))
 	return s
 }
