@@ -22,6 +22,7 @@ import (
 	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
 	"poolpatch/internal/etcdserver"
+	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
 	"poolpatch/internal/metrics"
@@ -79,6 +80,7 @@ type host struct {
 	cluster  *pool.Cluster
 	storage  *storage.Service
 	patches  *patch.Service
+	events   *event.Service
 	server   *httpd.Server
 	closings []func()
 }
@@ -128,6 +130,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
+	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: storage.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, storage.Options{Others: others, Step: atStep})
@@ -141,7 +144,8 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me, Others: others, Cluster: h.cluster,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
+		Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
@@ -271,6 +275,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 		return untilDone(ctx, func(ctx context.Context) error { return h.cluster.SettleDeparted(ctx, h.log) })
 	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
+	group.Go(func() error { return untilDone(ctx, h.events.Run) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {
 			if err := pool.Evicted(ctx, h.db, h.member.Host); err != nil {
