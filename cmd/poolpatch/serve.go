@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -124,6 +125,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 	}
 	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
 	door.Database(http.HandlerFunc(etcdserver.Absent)) // until this host has one
+	var shown *x509.Certificate
 	if config.HTTPS != "" {
 		l, err := net.Listen("tcp", config.HTTPS)
 		if err != nil {
@@ -134,6 +136,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
+		shown = secured.Certificates[0].Leaf
 		defer door.Serve(l, keys.ServerConfig(secured))()
 		log.Info("listening", "address", config.HTTPS, "tls", true)
 	}
@@ -147,6 +150,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		return err
 	}
 	defer d.close()
+	d.certificate = shown
 	defer d.stay(ctx)()
 	if err := d.recover(ctx); err != nil {
 		return err

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -83,7 +84,9 @@ type host struct {
 	patches  *patch.Service
 	events   *event.Service
 	server   *httpd.Server
-	closings []func()
+	// certificate is what clients are shown; nil where there is no HTTPS.
+	certificate *x509.Certificate
+	closings    []func()
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
@@ -267,7 +270,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { h.database.tend(ctx, h.coordinating, h.log); return nil })
 	group.Go(func() error { h.database.keepPlace(ctx, h.paths.place, h.place, h.log); return nil })
-	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost, pool.FollowRotation} {
+	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost, pool.FollowRotation, pool.TellLost} {
 		group.Go(func() error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
 		})
@@ -364,7 +367,7 @@ func (h *host) collect(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			h.tasks.UndoEnded(ctx, h.storage.Undo())
-			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx))
+			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx), h.tellExpiring(ctx, now))
 			if err != nil && ctx.Err() == nil {
 				h.log.Warn("collection", "error", err)
 			}
@@ -391,6 +394,21 @@ func (h *host) scan(ctx context.Context) error {
 		return "", errors.Join(errs...)
 	})
 	return err
+}
+
+// tellExpiring makes messages of certificates that expire, and on the coordinator removes messages that are old.
+func (h *host) tellExpiring(ctx context.Context, now time.Time) error {
+	return h.db.Update(ctx, func(tx *db.Tx) error {
+		if h.certificate != nil {
+			if err := pool.TellHostExpiring(tx, h.member.Host, h.certificate.NotAfter, now); err != nil {
+				return err
+			}
+		}
+		if pool.Coordinating(tx, h.member.Host) != nil {
+			return nil
+		}
+		return errors.Join(pool.TellExpiring(tx, now), message.Collect(tx, now))
+	})
 }
 
 func (h *host) findLegacy(ctx context.Context) {

@@ -26,6 +26,7 @@ import (
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
@@ -102,7 +103,7 @@ func tables() []db.Table {
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
-		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
 	}
 }
