@@ -2,11 +2,14 @@ package pool_test
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
+	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/message"
@@ -75,6 +78,10 @@ func TestExpiringCertificatesAreTold(t *testing.T) {
 	t.Parallel()
 	d := open(t, memkv.New(), "one")
 	m := enter(t, d, one)
+	keys := &authority.Keyholder{}
+	if err := pool.NewCredentials(d, keys, filepath.Join(t.TempDir(), "identity"), one.HostUUID, slog.New(slog.DiscardHandler)).Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	tell := func(after time.Duration) map[string]int {
 		t.Helper()
 		if err := d.Update(t.Context(), func(tx *db.Tx) error {

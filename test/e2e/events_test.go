@@ -14,10 +14,10 @@ func TestEvents(t *testing.T) {
 	d := start(t)
 	follow := func(args ...string) string {
 		t.Helper()
-		args = append([]string{"testdata/events.py", "https://" + d.Address() + "/", harness.Password}, args...)
-		out, err := harness.Output("", "python3", args...)
+		args = append([]string{"python3", "testdata/events.py", "https://" + d.Address() + "/", harness.Password}, args...)
+		out, err := harness.Output("", args...)
 		if err != nil {
-			t.Fatalf("%v: %s", err, out)
+			t.Fatal(err)
 		}
 		return strings.TrimSpace(out)
 	}
