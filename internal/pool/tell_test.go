@@ -2,14 +2,11 @@ package pool_test
 
 import (
 	"errors"
-	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
-	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/message"
@@ -76,17 +73,13 @@ func TestLostHostsAreTold(t *testing.T) {
 
 func TestExpiringCertificatesAreTold(t *testing.T) {
 	t.Parallel()
-	d := open(t, memkv.New(), "one")
-	m := enter(t, d, one)
-	keys := &authority.Keyholder{}
-	if err := pool.NewCredentials(d, keys, filepath.Join(t.TempDir(), "identity"), one.HostUUID, slog.New(slog.DiscardHandler)).Load(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	k := newKnown(t, memkv.New(), uuidOne)
+	d := k.d
 	tell := func(after time.Duration) map[string]int {
 		t.Helper()
 		if err := d.Update(t.Context(), func(tx *db.Tx) error {
 			now := time.Now().Add(after)
-			return errors.Join(pool.TellExpiring(tx, now), pool.TellHostExpiring(tx, m.Host, time.Now().Add(40*24*time.Hour), now))
+			return errors.Join(pool.TellExpiring(tx, now), pool.TellHostExpiring(tx, k.host, time.Now().Add(40*24*time.Hour), now))
 		}); err != nil {
 			t.Fatal(err)
 		}
