@@ -427,3 +427,17 @@ const (
 func (MessageClass) Values() []string {
 	return []string{"VM", "Host", "SR", "Pool", "VMPP", "VMSS", "PVS_proxy", "VDI", "Certificate"}
 }
+
+// EventOperation is the enum event_operation.
+type EventOperation string
+
+const (
+	EventOperationAdd EventOperation = "add"
+	EventOperationDel EventOperation = "del"
+	EventOperationMod EventOperation = "mod"
+)
+
+// Values lists the enum in its declared order.
+func (EventOperation) Values() []string {
+	return []string{"add", "del", "mod"}
+}

@@ -26,6 +26,7 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/etcdkv"
 	"poolpatch/internal/etcdserver"
+	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/task"
@@ -116,7 +117,7 @@ func heap() uint64 {
 }
 
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](),
 		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.VM](), db.TableOf[xenapi.Role](),
 		db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.Session](), db.TableOf[task.Belonging]())

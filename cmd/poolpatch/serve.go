@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -130,6 +131,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 	door := httpd.NewDoor(keys.Peer, isDatabasePath, log)
 	door.Database(http.HandlerFunc(etcdserver.Absent)) // until this host has one
 	door.Call(httpd.Roll{Asker: keys.Asker, Names: roster.Knows})
+	var shown *x509.Certificate
 	if config.HTTPS != "" {
 		l, err := net.Listen("tcp", config.HTTPS)
 		if err != nil {
@@ -140,6 +142,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		if err != nil {
 			return errors.Join(err, l.Close())
 		}
+		shown = secured.Certificates[0].Leaf
 		defer door.Serve(l, keys.ServerConfig(secured))()
 		log.Info("listening", "address", config.HTTPS, "tls", true)
 	}
@@ -153,6 +156,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		return err
 	}
 	defer d.close()
+	d.certificate = shown
 	defer d.stay(ctx)()
 	if err := d.recover(ctx); err != nil {
 		return err

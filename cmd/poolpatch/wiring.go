@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -22,8 +23,10 @@ import (
 	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
 	"poolpatch/internal/etcdserver"
+	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
@@ -50,11 +53,11 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
-		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](),
 		db.TableOf[task.Belonging](),
 	)
 }
@@ -79,8 +82,11 @@ type host struct {
 	cluster  *pool.Cluster
 	storage  *storage.Service
 	patches  *patch.Service
+	events   *event.Service
 	server   *httpd.Server
-	closings []func()
+	// certificate is what clients are shown; nil where there is no HTTPS.
+	certificate *x509.Certificate
+	closings    []func()
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
@@ -132,6 +138,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
+	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: storage.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, storage.Options{Others: others, Step: atStep})
@@ -146,7 +153,8 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Host: me, Others: others, Cluster: h.cluster,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
+		Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
@@ -267,7 +275,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { h.database.tend(ctx, h.coordinating, h.log); return nil })
 	group.Go(func() error { h.database.keepPlace(ctx, h.paths.place, h.place, h.log); return nil })
-	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost, pool.FollowRotation} {
+	for _, membership := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Coordinate, pool.FollowHosts, pool.SettleLost, pool.FollowRotation, pool.TellLost} {
 		group.Go(func() error {
 			return untilDone(ctx, func(ctx context.Context) error { return membership(ctx, h.db, h.member.Host, h.log) })
 		})
@@ -276,6 +284,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 		return untilDone(ctx, func(ctx context.Context) error { return h.cluster.SettleDeparted(ctx, h.log) })
 	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
+	group.Go(func() error { return untilDone(ctx, h.events.Run) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {
 			return pool.KeepName(ctx, h.db, h.member.Host, h.paths.hostName)
@@ -376,7 +385,7 @@ func (h *host) collect(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			h.tasks.UndoEnded(ctx, h.storage.Undo())
-			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx))
+			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx), h.tellExpiring(ctx, now))
 			if err != nil && ctx.Err() == nil {
 				h.log.Warn("collection", "error", err)
 			}
@@ -403,6 +412,21 @@ func (h *host) scan(ctx context.Context) error {
 		return "", errors.Join(errs...)
 	})
 	return err
+}
+
+// tellExpiring makes messages of certificates that expire, and on the coordinator removes messages that are old.
+func (h *host) tellExpiring(ctx context.Context, now time.Time) error {
+	return h.db.Update(ctx, func(tx *db.Tx) error {
+		if h.certificate != nil {
+			if err := pool.TellHostExpiring(tx, h.member.Host, h.certificate.NotAfter, now); err != nil {
+				return err
+			}
+		}
+		if pool.Coordinating(tx, h.member.Host) != nil {
+			return nil
+		}
+		return errors.Join(pool.TellExpiring(tx, now), message.Collect(tx, now))
+	})
 }
 
 func (h *host) findLegacy(ctx context.Context) {

@@ -22,6 +22,7 @@ import (
 type API struct {
 	services Services
 	table    map[string]*method
+	classes  []*xenapi.Class
 	log      *slog.Logger
 
 	permissions permissions
@@ -30,7 +31,7 @@ type API struct {
 
 // New builds the table.
 func New(s Services, log *slog.Logger) *API {
-	a := &API{services: s, table: map[string]*method{}, log: log}
+	a := &API{services: s, table: map[string]*method{}, classes: Classes(), log: log}
 	a.addImplicit()
 	a.addDeclared()
 	a.permissions = newPermissions(a.table)
@@ -123,15 +124,16 @@ func (d dispatcher) dispatch(ctx context.Context, name string, params []rpc.Valu
 		if c.caller, err = d.api.services.Auth.Session(ctx, session); err != nil {
 			return nil, err
 		}
-		d.catchUp(ctx, c.caller)
+		d.catchUp(ctx, m, c.caller)
 	}
 	return d.run(ctx, m, name, async, c, args)
 }
 
 // catchUp makes what a client did on another host visible to its calls here: the client goes from host to host. Without
-// a majority of the database it sees what this host knows.
-func (d dispatcher) catchUp(ctx context.Context, session xenapi.Session) {
-	if d.caller.Host == "" && session.ThisHost != d.api.services.Host {
+// a majority of the database it sees what this host knows. Who follows events brings a token, which says what the client has
+// seen, and hears of all else sooner or later.
+func (d dispatcher) catchUp(ctx context.Context, m *method, session xenapi.Session) {
+	if d.caller.Host == "" && m.sig.Class != "event" && session.ThisHost != d.api.services.Host {
 		_ = d.api.services.DB.Sync(ctx)
 	}
 }

@@ -5,6 +5,7 @@ import (
 
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
+	"poolpatch/internal/event"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/storage"
@@ -19,6 +20,7 @@ type Services struct {
 	Tasks   *task.Service
 	Storage *storage.Service
 	Patches *patch.Service
+	Events  *event.Service
 	Host    xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
@@ -135,6 +137,13 @@ func (a *API) handlers() map[string]any {
 		"pool_patch.destroy":               a.patchDestroy,
 		"host_patch.destroy":               a.hostPatchDestroy,
 		"host_patch.apply":                 a.hostPatchApply,
+
+		"event.from":           a.eventFrom,
+		"event.inject":         a.eventInject,
+		"event.register":       a.eventRegister,
+		"event.unregister":     a.eventUnregister,
+		"event.next":           a.eventNext,
+		"event.get_current_id": a.eventCurrentID,
 
 		"message.create":       a.messageCreate,
 		"message.destroy":      a.messageDestroy,

@@ -5,18 +5,19 @@ import (
 	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/message"
 	"poolpatch/xenapi"
 )
 
 type messageRef = xenapi.Ref[xenapi.Message]
 
 func (a *API) messageCreate(ctx context.Context, _ *call, name string, priority int64, cls xenapi.MessageClass, object, body string) (messageRef, error) {
-	ref := xenapi.NewRef[xenapi.Message]()
-	return ref, a.services.DB.Update(ctx, func(tx *db.Tx) error {
-		return db.Insert(tx, ref, xenapi.Message{
-			UUID: xenapi.NewUUID(), Name: name, Priority: priority, Cls: cls, ObjUUID: object, Body: body, Timestamp: time.Now().UTC(),
-		})
+	var ref messageRef
+	err := a.services.DB.Update(ctx, func(tx *db.Tx) (err error) {
+		ref, err = message.Post(tx, xenapi.Message{Name: name, Priority: priority, Cls: cls, ObjUUID: object, Body: body})
+		return err
 	})
+	return ref, err
 }
 
 func (a *API) messageDestroy(ctx context.Context, c *call, self messageRef) error {

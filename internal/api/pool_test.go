@@ -16,7 +16,9 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
+	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
@@ -53,7 +55,7 @@ func tables() (all []db.Table) {
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
-		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.Message](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
 	}
 }
@@ -75,7 +77,7 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Host: here, Others: p.others}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -85,6 +87,16 @@ type probing struct{ *memsr.Driver }
 
 func (probing) Probe(_ context.Context, deviceConfig map[string]string) (string, error) {
 	return deviceConfig["uuid"], nil
+}
+
+// follow tells of events until the test ends.
+func follow(t testing.TB, d *db.DB, sessions *auth.Service) *event.Service {
+	events := event.New(d, event.Options{Classes: api.Classes(), Open: sessions.Open, Concerned: storage.Concerned})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = events.Run(ctx) })
+	t.Cleanup(func() { cancel(); running.Wait() })
+	return events
 }
 
 // newPool has one host, a session for each role and one for the local superuser.

@@ -164,6 +164,8 @@ func typeName(t reflect.Type) string {
 		return v.Class() + " record"
 	case rpc.Value:
 		return "any"
+	case eventBatch:
+		return "an event batch"
 	}
 	switch t.Kind() {
 	case reflect.Int64:

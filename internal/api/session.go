@@ -22,7 +22,9 @@ func (a *API) sessionLogin(ctx context.Context, c *call, user, password, _, orig
 }
 
 func (a *API) sessionLogout(ctx context.Context, c *call) error {
-	return a.services.Auth.Logout(ctx, c.session)
+	err := a.services.Auth.Logout(ctx, c.session)
+	a.services.Events.Forget(c.session) // which also wakes who waits with a session that is in no database
+	return err
 }
 
 func (a *API) sessionChangePassword(ctx context.Context, c *call, old, password string) error {

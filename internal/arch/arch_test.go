@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"internal/storage/srtest"},
 	{"internal/storage"},
 	{"internal/storage/pull"},
-	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "docs"},
+	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "internal/message", "docs"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
 	{"internal/db", "internal/sandbox", "internal/etcdserver"},
 	{"internal/durable", "internal/check", "internal/authority"},

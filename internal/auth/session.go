@@ -253,6 +253,15 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 	return rec, err
 }
 
+// Open reports whether a session is open, as far as this host knows. To ask is no activity.
+func (s *Service) Open(ref xenapi.Ref[xenapi.Session]) (open bool) {
+	if _, ok := s.remembered(ref); ok {
+		return true
+	}
+	_ = s.db.View(func(tx *db.Tx) error { _, open = db.Lookup(tx, ref); return nil })
+	return open
+}
+
 // find looks a session up. One that is not known here may have been opened on another host a moment ago.
 func (s *Service) find(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (rec xenapi.Session, ok bool, err error) {
 	look := func(tx *db.Tx) error { rec, ok = db.Lookup(tx, ref); return nil }

@@ -87,6 +87,9 @@ func (a *Authority) Marshal() ([]byte, error) {
 // Trust is the trust in this authority alone.
 func (a *Authority) Trust() Trust { return Trust{certs: []*x509.Certificate{a.cert}} }
 
+// NotAfter is when the authority's time is over.
+func (a *Authority) NotAfter() time.Time { return a.cert.NotAfter }
+
 // Fingerprint names the authority.
 func (a *Authority) Fingerprint() Fingerprint { return fingerprintOf(a.cert) }
 

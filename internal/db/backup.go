@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -109,8 +110,9 @@ func Restore(ctx context.Context, store Store, saved Saved) (keys int, err error
 			return 0, fmt.Errorf("restore: %w", err)
 		}
 	}
-	// The version makes it a database, and comes last.
-	if _, err := store.Commit(ctx, absent, []Op{{Key: schemaKey, Value: []byte(saved.schema)}}); err != nil {
+	// The version makes it a database, and comes last. It is another one than that which was backed up: revisions start anew.
+	last := []Op{{Key: identityKey, Value: []byte(rand.Text())}, {Key: schemaKey, Value: []byte(saved.schema)}}
+	if _, err := store.Commit(ctx, absent, last); err != nil {
 		return 0, fmt.Errorf("restore: %w", err)
 	}
 	return len(saved.lines), nil

@@ -6,6 +6,7 @@ import "strings"
 const (
 	prefix       = "/poolpatch/"
 	schemaKey    = prefix + "schema"
+	identityKey  = prefix + "identity"
 	rowPrefix    = prefix + "row/"
 	uuidPrefix   = prefix + "uuid/"
 	tablePrefix  = prefix + "table/"

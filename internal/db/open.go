@@ -97,7 +97,7 @@ func (d *DB) read(ctx context.Context) (*snapshot, error) {
 // If its outcome is not known the open fails; the next one reads what it was.
 func (d *DB) create(ctx context.Context) error {
 	version := []byte(strconv.Itoa(SchemaVersion))
-	_, err := d.send(ctx, []Guard{{schemaKey, 0}}, []Op{{Key: schemaKey, Value: version}})
+	_, err := d.send(ctx, []Guard{{schemaKey, 0}}, []Op{{Key: identityKey, Value: []byte(rand.Text())}, {Key: schemaKey, Value: version}})
 	if err != nil && !errors.Is(err, ErrConflict) {
 		return fmt.Errorf("create schema: %w", err)
 	}
@@ -133,6 +133,7 @@ func (d *DB) load(ctx context.Context) (*snapshot, error) {
 	if _, ok := s.mods.get(schemaKey); !ok {
 		return nil, checkSchema(nil)
 	}
+	s.gap = true
 	return s, nil
 }
 
@@ -181,6 +182,7 @@ func (d *DB) stream(ctx context.Context) error {
 
 func (d *DB) publish(s *snapshot) {
 	old := d.current.Swap(s)
+	old.after = s
 	close(old.next)
 }
 

@@ -13,7 +13,10 @@ type snapshot struct {
 	revision int64
 	mods     tree[int64]      // ModRevision of every key, also of those that this version does not know
 	tables   map[string]table // by class; copied when one changes, there are few
+	gap      bool             // it was loaded: what was between it and the one before is not known
+	identity string           // the database's; "" in those of older versions
 	next     chan struct{}    // closed when a later snapshot has taken this one's place
+	after    *snapshot        // that one, once next is closed
 }
 
 // table is the rows of one class and their indexes.
@@ -23,6 +26,7 @@ type table struct {
 	order tree[*row]   // by creation, then ref
 	uuids tree[string] // uuid → ref
 	links tree[string] // field, target, creation, ref → ref
+	count int          // of rows
 }
 
 // row is one record; rec is shared and must be cloned before anyone outside sees it.
@@ -30,6 +34,7 @@ type row struct {
 	ref     string
 	rec     any
 	created int64 // revision; uncommitted rows come last
+	mod     int64 // revision that wrote it; 0 of an uncommitted row
 }
 
 const uncommitted = math.MaxInt64
@@ -44,7 +49,7 @@ func newSnapshot(tables []Table) *snapshot {
 
 // apply gives the state after a batch.
 func (s *snapshot) apply(b Batch) (*snapshot, error) {
-	n := &snapshot{revision: b.Revision, mods: s.mods, tables: maps.Clone(s.tables), next: make(chan struct{})}
+	n := &snapshot{revision: b.Revision, mods: s.mods, tables: maps.Clone(s.tables), identity: s.identity, next: make(chan struct{})}
 	for _, item := range b.Items {
 		if err := n.take(item); err != nil {
 			return nil, fmt.Errorf("read %s at revision %d: %w", item.Key, b.Revision, err)
@@ -61,6 +66,9 @@ func (s *snapshot) take(item Item) error {
 	}
 	if item.Key == schemaKey {
 		return checkSchema(item.Value)
+	}
+	if item.Key == identityKey {
+		s.identity = string(item.Value)
 	}
 	if class, ref, ok := splitKey(item.Key, rowPrefix); ok {
 		return s.takeRow(class, ref, item)
@@ -84,7 +92,7 @@ func (s *snapshot) takeRow(class, ref string, item Item) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	s.tables[class] = t.with(&row{ref: ref, rec: rec, created: item.CreateRevision})
+	s.tables[class] = t.with(&row{ref: ref, rec: rec, created: item.CreateRevision, mod: item.ModRevision})
 	return nil
 }
 
@@ -115,6 +123,7 @@ func (t table) with(r *row) table {
 	t = t.without(r.ref)
 	t.rows = t.rows.with(r.ref, r)
 	t.order = t.order.with(r.age(), r)
+	t.count++
 	t.eachLink(r, func(key string) { t.links = t.links.with(key, r.ref) })
 	return t
 }
@@ -126,6 +135,7 @@ func (t table) without(ref string) table {
 	}
 	t.rows = t.rows.without(ref)
 	t.order = t.order.without(r.age())
+	t.count--
 	t.eachLink(r, func(key string) { t.links = t.links.without(key) })
 	return t
 }

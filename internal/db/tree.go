@@ -117,3 +117,30 @@ func join[V any](a, b *node[V]) *node[V] {
 	c.left = join(a, b.left)
 	return &c
 }
+
+// diff gives do what differs, in key order: each key whose nodes are not the same, nil where there is none. Parts that the
+// two trees share are not walked, so two versions of a large tree cost what lies between them.
+func (n *node[V]) diff(later *node[V], do func(before, after *node[V])) {
+	switch {
+	case n == later:
+	case n == nil || later != nil && later.priority > n.priority:
+		below, same, above := n.cut(later.key)
+		below.diff(later.left, do)
+		do(same, later)
+		above.diff(later.right, do)
+	default:
+		below, same, above := later.cut(n.key)
+		n.left.diff(below, do)
+		do(n, same)
+		n.right.diff(above, do)
+	}
+}
+
+// cut parts a tree at a key that may be in it.
+func (n *node[V]) cut(key string) (below, at, above *node[V]) {
+	if n != nil && n.key == key {
+		return n.left, n, n.right
+	}
+	below, above = n.split(key)
+	return below, nil, above
+}

@@ -160,6 +160,16 @@ func (tx *Tx) Refs(class string) []string {
 	return refs
 }
 
+// Count is how many records a class has; an unknown class has none.
+func (tx *Tx) Count(class string) int {
+	t, ok := tx.tables[class]
+	if !ok {
+		return 0
+	}
+	tx.guard(tableKey(class))
+	return t.count
+}
+
 // ReferrersOf is Referrers for any class; an unknown class has none.
 func (tx *Tx) ReferrersOf(class, field, target string) []string {
 	t, ok := tx.tables[class]

@@ -9,6 +9,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/hotfix"
+	"poolpatch/internal/message"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -259,6 +260,9 @@ func change(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], e Event, edit func(*xen
 	if err != nil {
 		return fmt.Errorf("host_patch %s: %w", rec.UUID, err)
 	}
+	if err := tell(tx, rec, e); err != nil {
+		return err
+	}
 	if next == None {
 		return db.Delete(tx, row)
 	}
@@ -285,6 +289,26 @@ func tellState(rec *xenapi.HostPatch) {
 		config[keyState] = rec.State
 	}
 	rec.OtherConfig = config
+}
+
+// tell makes the message of a program that has begun to change the host and has not ended well.
+func tell(tx *db.Tx, rec xenapi.HostPatch, e Event) error {
+	if State(rec.State) != Running || e != Fail && e != Crash {
+		return nil
+	}
+	host, _ := db.Lookup(tx, rec.Host)
+	patch, _ := db.Lookup(tx, rec.PoolPatch)
+	m := xenapi.Message{
+		Name: message.PatchApplyFailed, Priority: message.Major, Cls: xenapi.MessageClassHost, ObjUUID: host.UUID,
+		Body: fmt.Sprintf("Patch %s (%s) failed on host %s. The host may be half patched.", patch.UUID, patch.NameLabel, host.NameLabel),
+	}
+	if e == Crash {
+		m.Name = message.PatchApplyInterrupted
+		m.Body = fmt.Sprintf("Patch %s (%s) was interrupted on host %s: nobody knows how far it came. Apply it again to let its precheck decide.",
+			patch.UUID, patch.NameLabel, host.NameLabel)
+	}
+	_, err := message.Post(tx, m)
+	return err
 }
 
 // uuidOf names a patch to a person.

@@ -17,6 +17,7 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/hotfix"
+	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -84,7 +85,7 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 	d, err := db.Open(t.Context(), s.store, db.Options{Writer: "here", Tables: []db.Table{
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.SR](),
 		db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](),
-		db.TableOf[xenapi.HostPatch](), db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
+		db.TableOf[xenapi.HostPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1], db.TableOf[patch.Rolling](),
 	}})
 	if err != nil {
 		t.Fatal(err)

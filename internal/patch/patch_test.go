@@ -16,6 +16,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
@@ -468,13 +469,14 @@ func TestProgramsThatFail(t *testing.T) {
 		text  string
 		ran   int
 		state patch.State // in which the host is left
+		told  string      // the message that administrators get
 	}{
-		"a failing precheck": {program{precheck: "exit 3"}, "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR", "", 0, patch.None},
-		"a failing apply":    {program{apply: "echo broken; exit 1"}, "PATCH_APPLY_FAILED", "broken", 1, patch.None},
+		"a failing precheck": {program{precheck: "exit 3"}, "PATCH_PRECHECK_FAILED_UNKNOWN_ERROR", "", 0, patch.None, ""},
+		"a failing apply":    {program{apply: "echo broken; exit 1"}, "PATCH_APPLY_FAILED", "broken", 1, patch.None, message.PatchApplyFailed},
 		// Nobody knows how far it came: only a person begins again.
-		"a killed apply": {program{apply: "kill -9 $$"}, "PATCH_APPLY_FAILED", "ended by signal killed", 1, patch.Interrupted},
+		"a killed apply": {program{apply: "kill -9 $$"}, "PATCH_APPLY_FAILED", "ended by signal killed", 1, patch.Interrupted, message.PatchApplyInterrupted},
 		// What it says of itself is asked before it may change anything.
-		"another uuid": {program{info: "cat $POOLPATCH_ROOT/info", apply: "echo no"}, "INVALID_PATCH", "22222222", 0, patch.None},
+		"another uuid": {program{info: "cat $POOLPATCH_ROOT/info", apply: "echo no"}, "INVALID_PATCH", "22222222", 0, patch.None, ""},
 	} {
 		s := newSite(t, memsr.Options{Clone: true})
 		x := s.start(t, nil).withSR(t)
@@ -496,6 +498,16 @@ func TestProgramsThatFail(t *testing.T) {
 				t.Errorf("%s: clients are told %v", what, row.OtherConfig)
 			}
 			wantCode(t, what+": destroy", x.call(ref, x.Destroy), "OPERATION_NOT_ALLOWED")
+		}
+		told := ""
+		for _, m := range all[xenapi.Message](x) {
+			told += m.Name
+			if m.Cls != xenapi.MessageClassHost || !strings.Contains(m.Body, theUUID) {
+				t.Errorf("%s: the message is %+v", what, m)
+			}
+		}
+		if told != tc.told {
+			t.Errorf("%s: told %q, want %q", what, told, tc.told)
 		}
 		if s.runs() != tc.ran || s.stamped(theUUID) || state != tc.state {
 			t.Errorf("%s: ran %d times, stamp %v, the host is %q", what, s.runs(), s.stamped(theUUID), state)

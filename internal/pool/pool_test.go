@@ -13,6 +13,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/message"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -28,7 +29,7 @@ func open(t testing.TB, store db.Store, writer string) *db.DB {
 	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: append(pool.Tables(),
 		db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.VM](),
 		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.VDI](),
-		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](),
+		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1],
 	)})
 	if err != nil {
 		t.Fatal(err)

@@ -84,7 +84,7 @@ func (m *member) start(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	m.stop = cancel
 	log := slog.New(slog.DiscardHandler)
-	for _, run := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Stay, pool.Coordinate, pool.FollowHosts} {
+	for _, run := range []func(context.Context, *db.DB, xenapi.Ref[xenapi.Host], *slog.Logger) error{pool.Stay, pool.Coordinate, pool.FollowHosts, pool.TellLost} {
 		m.work.Go(func() {
 			if err := run(ctx, m.d, m.ref, log); ctx.Err() == nil {
 				t.Errorf("ended by itself: %v", err)

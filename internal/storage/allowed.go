@@ -2,6 +2,7 @@ package storage
 
 import (
 	"slices"
+	"strings"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/task"
@@ -60,6 +61,36 @@ func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation 
 		}
 	}
 	return inOrder(allowed)
+}
+
+// Concerned lists the SRs and VDIs whose allowed operations may have changed with a row of another class: what the two
+// functions above ask for besides the record itself.
+func Concerned(tx *db.Tx, c db.RowChange) []db.Object {
+	switch rec := c.Record().(type) {
+	case task.Belonging:
+		uuid, _, _ := strings.Cut(rec.Object, " ")
+		if ref, ok := tx.RefByUUID("VDI", uuid); ok && (rec.Kind == kindAttachment || rec.Kind == kindVDI) {
+			return []db.Object{{Class: "VDI", Ref: ref}}
+		}
+	case xenapi.PBD:
+		before, _ := c.Before.(xenapi.PBD)
+		after, _ := c.After.(xenapi.PBD)
+		if before.CurrentlyAttached != after.CurrentlyAttached {
+			return append(vdisOf(tx, rec.SR), db.Object{Class: "SR", Ref: string(rec.SR)})
+		}
+	case xenapi.SR:
+		if before, ok := c.Before.(xenapi.SR); ok && !slices.Equal(before.Capabilities, rec.Capabilities) {
+			return vdisOf(tx, xenapi.Ref[xenapi.SR](c.Ref))
+		}
+	}
+	return nil
+}
+
+func vdisOf(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) (all []db.Object) {
+	for _, ref := range tx.ReferrersOf("VDI", "SR", string(sr)) {
+		all = append(all, db.Object{Class: "VDI", Ref: ref})
+	}
+	return all
 }
 
 // plugged reports whether any host has an SR plugged.

@@ -9,6 +9,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/message"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
@@ -34,7 +35,7 @@ func start(t testing.TB, store db.Store, ref xenapi.Ref[xenapi.Host], drivers st
 	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: string(ref), Tables: []db.Table{
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](),
-		db.TableOf[xenapi.VDI](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](),
+		db.TableOf[xenapi.VDI](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1],
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -3,11 +3,13 @@ package storage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/message"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -434,11 +436,40 @@ func (s *Service) refresh(ctx context.Context, ref xenapi.Ref[xenapi.SR]) error 
 			rec, _ := db.Lookup(tx, vdi)
 			promised += rec.VirtualSize
 		}
-		return db.Change(tx, ref, func(sr *xenapi.SR) error {
-			sr.VirtualAllocation, sr.PhysicalSize, sr.PhysicalUtilisation = promised, space.Size, space.Used
-			return nil
-		})
+		sr, err := db.Get(tx, ref)
+		if err != nil {
+			return err
+		}
+		was := sr
+		sr.VirtualAllocation, sr.PhysicalSize, sr.PhysicalUtilisation = promised, space.Size, space.Used
+		if err := tellSpace(tx, sr); err != nil || sr.VirtualAllocation == was.VirtualAllocation && sr.PhysicalSize == was.PhysicalSize &&
+			sr.PhysicalUtilisation == was.PhysicalUtilisation {
+			return err // nothing to write: it would be an event for every client
+		}
+		return db.Put(tx, ref, sr)
 	})
+}
+
+const (
+	// nearlyFull is the share of an SR's space, in hundredths, that makes a message of it.
+	nearlyFull = 90
+	// roomAgain is the share below which that is over.
+	roomAgain = 85
+)
+
+// tellSpace makes a message of an SR that is nearly full.
+func tellSpace(tx *db.Tx, sr xenapi.SR) error {
+	used := sr.PhysicalUtilisation / max(sr.PhysicalSize/100, 1)
+	switch {
+	case sr.PhysicalSize > 0 && used >= nearlyFull:
+		return message.Raise(tx, xenapi.Message{
+			Name: message.SRNearlyFull, Priority: message.Warning, Cls: xenapi.MessageClassSR, ObjUUID: sr.UUID,
+			Body: fmt.Sprintf("SR %s (%s) is nearly full: %d of %d bytes are used.", sr.UUID, sr.NameLabel, sr.PhysicalUtilisation, sr.PhysicalSize),
+		})
+	case used < roomAgain:
+		return message.Clear(tx, message.SRNearlyFull, sr.UUID)
+	}
+	return nil
 }
 
 // account adds bytes to what an SR's VDIs promise, in the transaction that makes it so, and records its space if that was

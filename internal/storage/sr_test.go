@@ -9,6 +9,7 @@ import (
 
 	"poolpatch/internal/check"
 	"poolpatch/internal/db"
+	"poolpatch/internal/message"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
@@ -502,4 +503,52 @@ func TestAutoScanned(t *testing.T) {
 	if !slices.Equal(due, []xenapi.Ref[xenapi.SR]{asked}) {
 		t.Errorf("%v are due, want %v alone", due, asked)
 	}
+}
+
+// An SR that fills up has one message until it has room again; and a refresh that finds nothing new writes nothing.
+func TestAnSRThatIsNearlyFullIsTold(t *testing.T) {
+	t.Parallel()
+	p := newPool(t, memsr.Options{Size: 100 * mib})
+	refresh := func(want int) {
+		t.Helper()
+		if err := p.RefreshAll(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		told := all[xenapi.Message](p.host)
+		for _, ref := range told {
+			m := get(p.host, ref)
+			if m.Name != message.SRNearlyFull || m.ObjUUID != get(p.host, p.sr).UUID || m.Cls != xenapi.MessageClassSR {
+				t.Errorf("the message is %+v", m)
+			}
+		}
+		if len(told) != want {
+			t.Errorf("%d messages, want %d", len(told), want)
+		}
+	}
+	fill := func(size int64) xenapi.Ref[xenapi.VDI] {
+		t.Helper()
+		rec := vdiOf(p.sr)
+		rec.VirtualSize = size
+		ref, err := p.host.create(t, rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ref
+	}
+	fill(80 * mib)
+	refresh(0)
+	last := fill(10 * mib)
+	refresh(1)
+	refresh(1)
+	before := p.db.Revision()
+	refresh(1)
+	if after := p.db.Revision(); after != before {
+		t.Errorf("a refresh that finds nothing new has committed: %d → %d", before, after)
+	}
+	if err := p.host.destroy(t, last); err != nil {
+		t.Fatal(err)
+	}
+	refresh(1)
+	fill(10 * mib)
+	refresh(2)
 }

@@ -1,0 +1,110 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"poolpatch/internal/authority"
+	"poolpatch/internal/db"
+	"poolpatch/internal/message"
+	"poolpatch/xenapi"
+)
+
+// TellLost makes messages, on the coordinator, of hosts that are lost and of those that are back, until ctx ends. A host that
+// is only starting again is neither.
+func TellLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
+	for {
+		var seen []xenapi.Ref[xenapi.Host]
+		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) {
+			seen = untold(tx)
+			return Coordinating(tx, me) == nil && len(seen) > 0, nil
+		}); err != nil {
+			return err
+		}
+		if err := pause(ctx, grace); err != nil {
+			return err
+		}
+		err := d.Update(ctx, func(tx *db.Tx) error {
+			if err := Coordinating(tx, me); err != nil {
+				return err
+			}
+			for _, host := range seen {
+				if err := tell(tx, host); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
+			log.Warn("make a message of a host that is lost or back", "error", err)
+			if err := pause(ctx, retryPause); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// untold lists the hosts whose last message says something else than whether they live.
+func untold(tx *db.Tx) (hosts []xenapi.Ref[xenapi.Host]) {
+	for ref, rec := range db.All[xenapi.Host](tx) {
+		if message.Raised(tx, message.HostLost, rec.UUID) == Alive(tx, ref) {
+			hosts = append(hosts, ref)
+		}
+	}
+	return hosts
+}
+
+// tell makes the message of a host, if it still needs one.
+func tell(tx *db.Tx, ref xenapi.Ref[xenapi.Host]) error {
+	host, known := db.Lookup(tx, ref)
+	alive := Alive(tx, ref)
+	switch {
+	case !known || message.Raised(tx, message.HostLost, host.UUID) != alive:
+		return nil
+	case !alive:
+		return message.Raise(tx, xenapi.Message{
+			Name: message.HostLost, Priority: message.Critical, Cls: xenapi.MessageClassHost, ObjUUID: host.UUID,
+			Body: fmt.Sprintf("Host %s (%s, %s) gives no sign of life.", host.UUID, host.NameLabel, host.Address),
+		})
+	}
+	if err := message.Clear(tx, message.HostLost, host.UUID); err != nil {
+		return err
+	}
+	_, err := message.Post(tx, xenapi.Message{
+		Name: message.HostBack, Priority: message.Notice, Cls: xenapi.MessageClassHost, ObjUUID: host.UUID,
+		Body: fmt.Sprintf("Host %s (%s, %s) is back.", host.UUID, host.NameLabel, host.Address),
+	})
+	return err
+}
+
+// TellExpiring makes messages of the pool's authority when its end is near. The coordinator asks.
+func TellExpiring(tx *db.Tx, now time.Time) error {
+	_, pool, ok := thePool(tx)
+	rec, held := db.Lookup(tx, theTrust)
+	if !ok || !held {
+		return nil
+	}
+	a, err := authority.Parse([]byte(rec.Authority))
+	if err != nil {
+		return err
+	}
+	return message.Expiring(tx, xenapi.Message{
+		Name: "POOL_CA_CERTIFICATE", Cls: xenapi.MessageClassPool, ObjUUID: pool.UUID,
+		Body: "The certificate of the pool's authority, which hosts know one another by,",
+	}, a.NotAfter(), now)
+}
+
+// TellHostExpiring makes messages of the certificate that this host shows its clients.
+func TellHostExpiring(tx *db.Tx, me xenapi.Ref[xenapi.Host], end, now time.Time) error {
+	host, ok := db.Lookup(tx, me)
+	if !ok {
+		return nil
+	}
+	return message.Expiring(tx, xenapi.Message{
+		Name: "HOST_SERVER_CERTIFICATE", Cls: xenapi.MessageClassHost, ObjUUID: host.UUID,
+		Body: "The TLS server certificate of host " + host.NameLabel,
+	}, end, now)
+}
