@@ -27,7 +27,7 @@ var completed = map[string][]offer{
 	"vdi destroy": {named(vdis)}, "vdi export": {named(vdis)},
 	"sr default": {named(srs)}, "sr scan": {named(srs)}, "sr destroy": {named(srs)}, "sr forget": {named(srs)}, "sr create": {none},
 	"pbd create": {named(srs)}, "pbd plug": {named(pbds)}, "pbd unplug": {named(pbds)}, "pbd destroy": {named(pbds)},
-	"host show": {named(hosts)}, "host enable": {named(hosts)}, "host disable": {named(hosts)}, "host destroy": {named(hosts)},
+	"host show": {named(hosts)}, "host rename": {named(hosts), none}, "host enable": {named(hosts)}, "host disable": {named(hosts)}, "host destroy": {named(hosts)},
 	"pool eject": {named(hosts)}, "pool designate": {named(hosts)}, "pool level": {named(hosts)}, "pool join": {none},
 	"task wait": {named(tasks)}, "task cancel": {named(tasks)},
 	"user add": {none}, "user remove": {none},
