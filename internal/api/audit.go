@@ -2,6 +2,7 @@ package api
 
 import (
 	"reflect"
+	"slices"
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/task"
@@ -11,13 +12,11 @@ import (
 // changes reports whether the log is to say who called a message: what anybody may read, and the bookkeeping of sessions,
 // events and tasks, would only hide the rest.
 func (m *method) changes() bool {
-	switch {
-	case m.sig.FullName() == "task.cancel":
+	switch m.sig.FullName() {
+	case "task.cancel", "session.change_password", "session.logout_subject_identifier":
 		return true
-	case m.sig.Class == "task", m.sig.Class == "event":
-		return false
 	}
-	return m.sig.Role != xenapi.RoleReadOnly
+	return !slices.Contains([]string{"task", "event", "session"}, m.sig.Class) && m.sig.Role != xenapi.RoleReadOnly
 }
 
 // audit says what the log is told of a call; nothing of what hosts ask one another for the pool itself, unless that is a

@@ -19,6 +19,7 @@ func TestTheLogSaysWhoCalledWhat(t *testing.T) {
 	p.code(t, "SR.destroy", operator, sr)
 	p.call(t, operator, "SR.get_record", sr)
 	p.call(t, operator, "session.get_this_host", operator)
+	p.call(t, theRoot, "session.local_logout")
 	p.call(t, operator, "task.create", "a client's own", "")
 	for _, c := range []struct {
 		what  string
@@ -44,6 +45,7 @@ func TestTheLogLeavesOutWhatRunsElsewhere(t *testing.T) {
 	p, sr := newFarm(t)
 	p.code(t, "SR.scan", theRoot, sr.seconds)
 	p.code(t, "VDI.set_name_label", theRoot, "OpaqueRef:vdi-seconds", "name")
+	p.code(t, "VDI.set_read_only", theRoot, "OpaqueRef:vdi-seconds", true)
 	if found := p.log.with("call ended"); len(found) > 0 {
 		t.Errorf("the log says %q", found)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"poolpatch/internal/check"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/message"
@@ -458,6 +459,11 @@ func TestATamperedVDIIsRefused(t *testing.T) {
 	}
 	if n := len(all[xenapi.VDI](x)); n != 1 {
 		t.Errorf("%d VDIs are left, want the tampered one alone", n)
+	}
+	advice := "poolpatch vdi destroy " + get(x, get(x, ref).VDI).UUID + ", then poolpatch patch upload FILE"
+	findings, err := check.Run(t.Context(), true, true, x.Service)
+	if err != nil || len(findings) != 1 || findings[0].Advice != advice || findings[0].Repaired {
+		t.Errorf("a deep check finds %+v, %v", findings, err)
 	}
 }
 
