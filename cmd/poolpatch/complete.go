@@ -30,7 +30,7 @@ var completed = map[string][]offer{
 	"host show": {named(hosts)}, "host rename": {named(hosts), none}, "host enable": {named(hosts)}, "host disable": {named(hosts)}, "host destroy": {named(hosts)},
 	"pool eject": {named(hosts)}, "pool designate": {named(hosts)}, "pool level": {named(hosts)}, "pool join": {none},
 	"task wait": {named(tasks)}, "task cancel": {named(tasks)},
-	"user add": {none}, "user remove": {none},
+	"user add": {none}, "user remove": {named(users)}, "user password": {named(users)},
 }
 
 // completedFlags says the same of flags, by their names.
