@@ -175,6 +175,10 @@ func (c databaseConfig) ready(ctx context.Context, server *etcdserver.Server) er
 		return err
 	}
 	if c.place.Alone {
+		// A crash between the two does both again.
+		if err := db.Rename(ctx, etcdkv.New(server.Client())); err != nil {
+			return err
+		}
 		if err := (pool.Place{}).Write(c.paths.place); err != nil {
 			return err
 		}

@@ -65,6 +65,9 @@ type dispatcher struct {
 // the session, then (in the task) the role, then the message's own.
 func (d dispatcher) Dispatch(ctx context.Context, name string, params []rpc.Value) (any, error) {
 	result, err := d.dispatch(ctx, name, params)
+	if ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return nil, xenapi.ErrInternalError("the client went away") // nobody hears it, and nothing is wrong
+	}
 	return result, d.api.Domain(err)
 }
 
@@ -266,6 +269,9 @@ func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []ref
 // warnDeprecated tells the administrator which user still sends a message that goes, and what to send instead where
 // anything took its place.
 func (a *API) warnDeprecated(sig xenapi.Signature, caller xenapi.Session) {
+	if sig.FullName() == "event.next" {
+		return // it is sent over and over; event.register has told
+	}
 	words := []any{"message", sig.FullName(), "user", caller.AuthUserName}
 	if sig.Replacement != "" {
 		words = append(words, "use", sig.Replacement)

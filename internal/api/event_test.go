@@ -141,6 +141,31 @@ func TestWaitingForEventsChangesNothing(t *testing.T) {
 	}
 }
 
+// A client that goes away while it waits is nothing that an administrator must look at.
+func TestAClientThatGoesAwayIsNoInternalError(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newFixed(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		params := []rpc.Value{
+			{Kind: rpc.String, Text: theRoot}, {Kind: rpc.Array}, {Kind: rpc.String}, {Kind: rpc.Int, Int: 60},
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := p.api.For(p.caller).Dispatch(ctx, "event.from", params)
+			ended <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; err == nil {
+			t.Error("it was answered")
+		}
+		if lines := p.log.with("ERROR"); len(lines) != 0 {
+			t.Errorf("the log says %q", lines)
+		}
+	})
+}
+
 func TestLogoutWakesWhoWaits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -104,6 +104,17 @@ func (d *DB) create(ctx context.Context) error {
 	return nil
 }
 
+// Rename gives a database another identity. Its history is not the one that it was, as when the commits that the other copies
+// had are lost with them: what anybody remembers of its revisions must not count any more.
+func Rename(ctx context.Context, store Store) error {
+	ctx, cancel := context.WithTimeout(ctx, commitDeadline)
+	defer cancel()
+	if _, err := store.Commit(ctx, nil, []Op{{Key: identityKey, Value: []byte(rand.Text())}}); err != nil {
+		return fmt.Errorf("rename the database: %w", err)
+	}
+	return nil
+}
+
 // checkSchema takes the value of the schema key; nil is absent.
 func checkSchema(value []byte) error {
 	version, err := strconv.Atoi(string(value))

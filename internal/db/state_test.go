@@ -152,6 +152,16 @@ func TestIdentity(t *testing.T) {
 	if a.State().Identity() == "" || a.State().Identity() != b.State().Identity() {
 		t.Errorf("identities %q and %q", a.State().Identity(), b.State().Identity())
 	}
+	was := a.State().Identity()
+	if err := db.Rename(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if now := a.State().Identity(); now == "" || now == was {
+		t.Errorf("renamed from %q, it is %q", was, now)
+	}
 	if a.State().Identity() == other.State().Identity() {
 		t.Error("two databases have the same identity")
 	}

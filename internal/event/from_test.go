@@ -337,6 +337,24 @@ func TestTokensThatCannotBeAnswered(t *testing.T) {
 	h.refused(t, xenapi.CodeEventsLost, "00000000000000009999"+before[20:], "sr")
 }
 
+// A database that goes on without the commits that were lost is another one.
+func TestARenamedDatabaseKnowsNoOldToken(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	h := start(t, store)
+	token := h.from(t, "", 0).Token
+	put(t, h, "OpaqueRef:1", xenapi.SR{})
+	want(t, h.from(t, token, 0, "sr"), "add sr OpaqueRef:1")
+	if err := db.Rename(t.Context(), store); err != nil {
+		t.Fatal(err)
+	}
+	put(t, h, "OpaqueRef:2", xenapi.SR{})
+	h.refused(t, xenapi.CodeEventsLost, token, "sr")
+	token = h.from(t, "", 0, "sr").Token
+	remove[xenapi.SR](t, h, "OpaqueRef:1")
+	want(t, h.from(t, token, 0, "sr"), "del sr OpaqueRef:1")
+}
+
 // A client goes from host to host: a token that one has given the other knows, if need be after a moment.
 func TestTokensOfAnotherHost(t *testing.T) {
 	t.Parallel()
