@@ -57,6 +57,7 @@ bench: build deps ## measure against gpg, cp and qemu-img, as ratios, and how co
 	go run ./bench/pool
 	go test -count=1 -run '^$$' -bench Spread -benchtime 1x ./test/pool
 	go test -count=1 -run '^$$' -bench Events -benchtime 200x ./internal/event
+	go run ./bench/events
 
 .PHONY: golden
 golden: ## rewrite the golden files; read the difference before you commit it
