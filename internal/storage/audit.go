@@ -126,7 +126,7 @@ func (s *Service) compareImage(tx *db.Tx, sr audited, img Image, row xenapi.Ref[
 	case img.Incomplete:
 		misdescribed.Problem = "its metadata is missing"
 	case img.Temporary:
-		misdescribed.Problem = "it is marked as temporary, and no task owns it"
+		misdescribed.Invariant, misdescribed.Problem = "I4", "it is marked as temporary, and no task owns it"
 	}
 	if misdescribed.Problem != "" {
 		faults = append(faults, misdescribed)
