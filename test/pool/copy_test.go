@@ -114,8 +114,8 @@ func TestStorageHostCutOff(t *testing.T) {
 	b.partition(third, storage)
 	b.resume(third)
 	third.Refused(xenapi.CodeHostOffline, "pool_patch.precheck", b.uploaded(storage, b.program(harness.Program{})), third.ref)
-	if rec := harness.Record(other.Daemon, task); rec.Status != xenapi.TaskStatusPending || rec.Progress == 0 {
-		t.Errorf("the copy was not cut off on its way: its task is %s at %v", rec.Status, rec.Progress)
+	if rec := harness.Record(other.Daemon, task); rec.Status != xenapi.TaskStatusPending {
+		t.Errorf("the copy was not cut off on its way: its task is %s", rec.Status)
 	}
 	b.heal(third, storage)
 	if err := harness.Failure(harness.Wait(other.Daemon, task)); err != nil {

@@ -41,7 +41,7 @@ func TestStorageOfOneHost(t *testing.T) {
 	b.stopped(three)
 	free = fill(t, disk)
 	b.resume(three)
-	harness.WantCode(t, "the apply whose copy found no more room", harness.Failure(harness.Wait(two.Daemon, task)), xenapi.CodeSRFull)
+	harness.WantCode(t, "the apply whose copy found no more room", harness.Failure(harness.Wait(two.Daemon, task)), xenapi.CodeOutOfSpace)
 	free()
 	b.ranOnce(p.UUID)
 	b.allClean()
