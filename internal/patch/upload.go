@@ -190,6 +190,7 @@ func (s *Service) publish(ctx context.Context, t *task.Task, space Workspace, a 
 		return ref, nil
 	}
 	s.step("upload-published")
+	// A crash here leaves the record of a VDI without an image, to which nothing points: a scan of its SR removes it.
 	if err == nil && !a.lost.IsNull() {
 		if err := s.storage.DestroyVDI(ctx, t, a.lost); err != nil {
 			s.log.Warn("record of a VDI without an image not removed; a scan of its SR does it", "vdi", a.lost, "error", err)
