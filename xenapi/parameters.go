@@ -44,6 +44,8 @@ var parameterNames = map[string][]string{
 	CodeHostCannotDestroySelf:                  {"host"},
 	CodePoolHostsNotHomogeneous:                {"reason"},
 	CodeHostDisabled:                           {"host"},
+	CodeHostNameInvalid:                        {"reason"},
+	CodeXenAPIMissingPlugin:                    {"name"},
 	CodeHostIsSlave:                            {"Master IP address"},
 	CodeHostCannotSeeSR:                        {"host", "sr"},
 	CodeCannotContactHost:                      {"host"},

@@ -52,6 +52,12 @@ func (a *API) handlers() map[string]any {
 		"user.get_all_records":                    a.userGetAllRecords,
 		"user.set_password":                       a.userSetPassword,
 
+		"subject.create":                     a.subjectCreate,
+		"subject.destroy":                    a.subjectDestroy,
+		"subject.add_to_roles":               a.subjectAddRole,
+		"subject.remove_from_roles":          a.subjectRemoveRole,
+		"subject.get_permissions_name_label": a.subjectPermissionNames,
+
 		"role.get_permissions":              a.roleGetPermissions,
 		"role.get_permissions_name_label":   a.roleGetPermissionNames,
 		"role.get_by_permission":            a.roleByPermission,

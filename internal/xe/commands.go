@@ -59,6 +59,13 @@ func declared() []command {
 		{"message-create", "name priority body", "pool-uuid host-uuid sr-uuid", "Create a message associated with a particular object", messageCreate, nil},
 		{"message-destroy", "uuid", "", "Destroy an existing message", on("message", "destroy"), nil},
 
+		{"subject-add", "subject-name", "", "Add a subject to the list of subjects that can access the pool", subjectAdd, nil},
+		{"subject-remove", "subject-uuid", "", "Remove a subject from the list of subjects that can access the pool", subjectRemove, nil},
+		{"subject-role-add", "uuid", "role-name role-uuid", "Add a role to a subject", subjectRole("add_to_roles"), nil},
+		{"subject-role-remove", "uuid", "role-name role-uuid", "Remove a role from a subject", subjectRole("remove_from_roles"), nil},
+		{"session-subject-identifier-list", "", "", "Return a list of all the user subject ids of all externally-authenticated existing sessions", sessionSubjects, nil},
+		{"session-subject-identifier-logout", "subject-identifier", "", "Log out all sessions associated to a user subject-identifier", sessionLogoutSubject, nil},
+		{"session-subject-identifier-logout-all", "", "", "Log out all sessions associated to all user subject-ids", sessionLogoutAll, nil},
 		{"user-password-change", "new", "old", "Change the user's login password", changePassword, nil},
 	}
 }
