@@ -70,10 +70,17 @@ type ErrorReference struct {
 
 // Reference describes the API. Messages that are not listed to clients are left out.
 func (a *API) Reference() Reference {
+	return a.describe(func(m *method) bool { return !m.sig.Hidden })
+}
+
+// Whole is the reference with the messages that are not listed to clients.
+func (a *API) Whole() Reference { return a.describe(func(*method) bool { return true }) }
+
+func (a *API) describe(shown func(*method) bool) Reference {
 	var ref Reference
 	for _, name := range slices.Sorted(maps.Keys(a.table)) { // a class's messages stand together
 		m := a.table[name]
-		if m.sig.Hidden {
+		if !shown(m) {
 			continue
 		}
 		if n := len(ref.Classes); n == 0 || ref.Classes[n-1].Name != m.sig.Class {

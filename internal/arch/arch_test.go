@@ -23,7 +23,7 @@ const module = "poolpatch"
 // layers lists the rooms from the top down. A package imports only packages of lower layers; those of one
 // layer know nothing of one another.
 var layers = [][]string{
-	{"cmd/poolpatch"},
+	{"cmd/poolpatch", "build/coverage"},
 	{"internal/httpd", "internal/metrics"},
 	{"internal/api"},
 	{"internal/patch", "internal/pool", "internal/auth", "internal/event"},
