@@ -50,7 +50,7 @@ type MessageReference struct {
 	Lifecycle   string               `json:"lifecycle,omitempty"`
 	Deprecated  bool                 `json:"deprecated"`
 	Replacement string               `json:"replacement,omitempty"` // of a deprecated message
-	Refused     string               `json:"refused,omitempty"`     // the error that it always ends with
+	Refused     string               `json:"refused,omitempty"`     // the error that it ends with, whatever is asked
 }
 
 // ParameterReference is a parameter of a message.
@@ -133,7 +133,7 @@ func (m *method) reference() MessageReference {
 	ref := MessageReference{
 		Name: m.sig.Name, Parameters: []ParameterReference{}, Result: m.resultName(), Role: m.sig.Role, Since: m.sig.Since, Implicit: m.implicit,
 		Async: !m.implicit && !m.sig.NoAsync, Session: !m.sig.NoSession,
-		Lifecycle: m.sig.Lifecycle, Deprecated: m.sig.Lifecycle == "deprecated", Replacement: m.sig.Replacement, Refused: xenapi.CodeOf(m.refusal),
+		Lifecycle: m.sig.Lifecycle, Deprecated: m.sig.Lifecycle == "deprecated", Replacement: m.sig.Replacement, Refused: m.refusal,
 	}
 	for i, p := range m.sig.Params {
 		if p.Type == "" {

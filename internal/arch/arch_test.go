@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/storage/pull"},
 	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "internal/message", "docs"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
-	{"internal/db", "internal/sandbox", "internal/etcdserver"},
+	{"internal/db", "internal/sandbox", "internal/etcdserver", "internal/machine"},
 	{"internal/durable", "internal/check", "internal/authority"},
 	{"xenapi/client", "internal/xe", "internal/xeclient"},
 	{"internal/rpc", "internal/thincli"},

@@ -26,6 +26,7 @@ import (
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
@@ -129,10 +130,31 @@ func newSite(t testing.TB) *site {
 	s.newSR(t)
 	s.serve(t, httpd.New(httpd.Services{
 		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"),
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here}, log),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
 	}, log))
 	return s
 }
+
+// stillMachine is one that nothing is done to.
+func stillMachine() *machine.Machine {
+	return machine.New("/", machine.Options{
+		Run:         func(context.Context, ...string) error { return nil },
+		SetHostname: func(string) error { return nil },
+		KernelLog:   func(bool) (string, error) { return "[    0.000000] Linux\n", nil },
+	})
+}
+
+// daemon is one that stays.
+type daemon struct{}
+
+// Restart implements api.Daemon.
+func (daemon) Restart() {}
+
+// Stop implements api.Daemon.
+func (daemon) Stop() {}
+
+// Certificate implements api.Daemon.
+func (daemon) Certificate() string { return "-----BEGIN CERTIFICATE-----\n" }
 
 func must(t testing.TB, err error) {
 	t.Helper()

@@ -21,9 +21,50 @@ func onHosts(message string) action {
 	}
 }
 
-// selectedHosts are those that host= names, by name or UUID, and that pass every filter.
-func (r *run) selectedHosts(ctx context.Context) ([]row, error) {
-	hosts, err := r.selected(ctx, classOf("host"), "host")
+// printHosts prints what a message gives of each host that the command line selects.
+func printHosts(message string) action {
+	return func(ctx context.Context, r *run) error {
+		hosts, err := r.selectedHosts(ctx)
+		if err != nil {
+			return err
+		}
+		for _, host := range hosts {
+			got, err := r.call(ctx, "host."+message, host.ref)
+			if err != nil {
+				return err
+			}
+			if err := r.out.line(r.scalar(ctx, got, nil)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func hostSetHostname(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "host-uuid")
+	if err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "host.set_hostname_live", host, r.text("host-name", ""))
+	return err
+}
+
+func hostDeclareDead(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "uuid")
+	if err != nil {
+		return err
+	}
+	if err := r.confirm("WARNING: A host should only be declared dead if it is certainly off; if it still runs, what it does to shared storage is not noticed."); err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "host.declare_dead", host)
+	return err
+}
+
+// selectedHosts are those that host= names, by name or UUID, and that pass every filter; besides are words that are none.
+func (r *run) selectedHosts(ctx context.Context, besides ...string) ([]row, error) {
+	hosts, err := r.selected(ctx, classOf("host"), append(besides, "host")...)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +126,34 @@ func poolDesignate(ctx context.Context, r *run) error {
 	return err
 }
 
-func poolSyncDatabase(ctx context.Context, r *run) error {
-	_, err := r.call(ctx, "pool.sync_database")
-	return err
+// send sends a message that takes nothing and gives nothing.
+func send(message string) action {
+	return func(ctx context.Context, r *run) error {
+		_, err := r.call(ctx, message)
+		return err
+	}
+}
+
+// poolRecoverSlaves prints the UUIDs of the hosts that were recovered.
+func poolRecoverSlaves(ctx context.Context, r *run) error {
+	hosts, err := r.call(ctx, "pool.recover_slaves")
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts.Items {
+		if err := r.printUUID(ctx, "host", host.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func poolMostFailures(ctx context.Context, r *run) error {
+	most, err := r.call(ctx, "pool.ha_compute_max_host_failures_to_tolerate")
+	if err != nil {
+		return err
+	}
+	return r.out.line(r.scalar(ctx, most, nil))
 }
 
 // messageAbout are the parameters of which one says what a message is about.
