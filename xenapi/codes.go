@@ -61,6 +61,12 @@ const (
 	CodeHostNotDisabled                           = "HOST_NOT_DISABLED"
 	CodeHostNameInvalid                           = "HOST_NAME_INVALID"
 	CodeXenAPIMissingPlugin                       = "XENAPI_MISSING_PLUGIN"
+	CodeServerCertificateInvalid                  = "SERVER_CERTIFICATE_INVALID"
+	CodeServerCertificateKeyInvalid               = "SERVER_CERTIFICATE_KEY_INVALID"
+	CodeServerCertificateKeyMismatch              = "SERVER_CERTIFICATE_KEY_MISMATCH"
+	CodeServerCertificateNotValidYet              = "SERVER_CERTIFICATE_NOT_VALID_YET"
+	CodeServerCertificateExpired                  = "SERVER_CERTIFICATE_EXPIRED"
+	CodeServerCertificateChainInvalid             = "SERVER_CERTIFICATE_CHAIN_INVALID"
 	CodeHostIsSlave                               = "HOST_IS_SLAVE"
 	CodeHostStillBooting                          = "HOST_STILL_BOOTING"
 	CodeHostCannotSeeSR                           = "HOST_CANNOT_SEE_SR"
@@ -161,6 +167,12 @@ var sentences = map[string]string{
 	CodeHostNotDisabled:                           "The host is enabled: disable it first.",
 	CodeHostNameInvalid:                           "The host name is invalid.",
 	CodeXenAPIMissingPlugin:                       "The host has no such plug-in.",
+	CodeServerCertificateInvalid:                  "The certificate is none in PEM form.",
+	CodeServerCertificateKeyInvalid:               "The private key is none in PEM form.",
+	CodeServerCertificateKeyMismatch:              "The private key is not that of the certificate.",
+	CodeServerCertificateNotValidYet:              "The certificate is not valid yet.",
+	CodeServerCertificateExpired:                  "The certificate has expired.",
+	CodeServerCertificateChainInvalid:             "The chain of certificates is none in PEM form.",
 	CodeHostIsSlave:                               "The host is not the pool's coordinator.",
 	CodeHostStillBooting:                          "The host is still starting.",
 	CodeHostCannotSeeSR:                           "The host has no attached PBD of the SR.",
@@ -485,6 +497,36 @@ func ErrHostNameInvalid(reason string) *Error {
 // ErrXenAPIMissingPlugin makes XENAPI_MISSING_PLUGIN: the host has no plug-in of that name.
 func ErrXenAPIMissingPlugin(name string) *Error {
 	return NewError(CodeXenAPIMissingPlugin, name)
+}
+
+// ErrServerCertificateInvalid makes SERVER_CERTIFICATE_INVALID: the certificate is none in PEM form.
+func ErrServerCertificateInvalid() *Error {
+	return NewError(CodeServerCertificateInvalid)
+}
+
+// ErrServerCertificateKeyInvalid makes SERVER_CERTIFICATE_KEY_INVALID: the private key is none in PEM form.
+func ErrServerCertificateKeyInvalid() *Error {
+	return NewError(CodeServerCertificateKeyInvalid)
+}
+
+// ErrServerCertificateKeyMismatch makes SERVER_CERTIFICATE_KEY_MISMATCH: the private key is not that of the certificate.
+func ErrServerCertificateKeyMismatch() *Error {
+	return NewError(CodeServerCertificateKeyMismatch)
+}
+
+// ErrServerCertificateNotValidYet makes SERVER_CERTIFICATE_NOT_VALID_YET: the certificate is not valid yet. Both are times.
+func ErrServerCertificateNotValidYet(now, notBefore string) *Error {
+	return NewError(CodeServerCertificateNotValidYet, now, notBefore)
+}
+
+// ErrServerCertificateExpired makes SERVER_CERTIFICATE_EXPIRED: the certificate has expired. Both are times.
+func ErrServerCertificateExpired(now, notAfter string) *Error {
+	return NewError(CodeServerCertificateExpired, now, notAfter)
+}
+
+// ErrServerCertificateChainInvalid makes SERVER_CERTIFICATE_CHAIN_INVALID: the chain of certificates is none in PEM form.
+func ErrServerCertificateChainInvalid() *Error {
+	return NewError(CodeServerCertificateChainInvalid)
 }
 
 // ErrHostIsSlave makes HOST_IS_SLAVE: the host is not the pool's coordinator.

@@ -45,6 +45,8 @@ var parameterNames = map[string][]string{
 	CodePoolHostsNotHomogeneous:                {"reason"},
 	CodeHostDisabled:                           {"host"},
 	CodeHostNameInvalid:                        {"reason"},
+	CodeServerCertificateNotValidYet:           {"now", "not_before"},
+	CodeServerCertificateExpired:               {"now", "not_after"},
 	CodeXenAPIMissingPlugin:                    {"name"},
 	CodeHostIsSlave:                            {"Master IP address"},
 	CodeHostCannotSeeSR:                        {"host", "sr"},

@@ -5,6 +5,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"time"
+
+	"poolpatch/internal/httpd"
+	"poolpatch/xenapi"
 )
 
 // agentPause lies between the answer to whoever ends the daemon and its end, for the answer, and a task's, to arrive.
@@ -48,3 +51,30 @@ func (h *host) Certificate() string {
 	}
 	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.certificate.Raw}))
 }
+
+// ReplaceCertificate implements api.Daemon.
+func (h *host) ReplaceCertificate(cert, key, chain string) error {
+	if err := h.keepsCertificate(); err != nil {
+		return err
+	}
+	return httpd.ReplaceCertificate(h.paths.tlsCert, h.paths.tlsKey, []byte(cert), []byte(key), []byte(chain), time.Now())
+}
+
+// ResetCertificate implements api.Daemon.
+func (h *host) ResetCertificate() error {
+	if err := h.keepsCertificate(); err != nil {
+		return err
+	}
+	return httpd.DropCertificate(h.paths.tlsCert, h.paths.tlsKey)
+}
+
+// keepsCertificate refuses to touch one that the administrator keeps.
+func (h *host) keepsCertificate() error {
+	if h.ownCertificate {
+		return xenapi.ErrOperationNotAllowed("the certificate is that of --tls-cert: replace that file, and start the daemon again")
+	}
+	return nil
+}
+
+// RenewIdentity implements api.Daemon.
+func (h *host) RenewIdentity() error { return h.known.Renew() }

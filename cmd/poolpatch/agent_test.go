@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"poolpatch/xenapi"
 )
 
 // The daemon ends as it was told first, when the answer has had its time.
@@ -47,5 +49,23 @@ func TestCertificate(t *testing.T) {
 	h.certificate = &x509.Certificate{Raw: []byte("der")}
 	if block, rest := pem.Decode([]byte(h.Certificate())); block == nil || block.Type != "CERTIFICATE" || string(block.Bytes) != "der" || len(rest) > 0 {
 		t.Errorf("got %q", h.Certificate())
+	}
+}
+
+// A certificate that the administrator keeps in files of their own stays.
+func TestOwnCertificate(t *testing.T) {
+	t.Parallel()
+	h := &host{ownCertificate: true}
+	for _, err := range []error{h.ReplaceCertificate("C", "K", ""), h.ResetCertificate()} {
+		if xenapi.CodeOf(err) != xenapi.CodeOperationNotAllowed {
+			t.Errorf("got %v", err)
+		}
+	}
+	h = &host{paths: pathsBelow(t.TempDir())}
+	if err := h.ReplaceCertificate("", "", ""); xenapi.CodeOf(err) != xenapi.CodeServerCertificateInvalid {
+		t.Errorf("no certificate at all: %v", err)
+	}
+	if err := h.ResetCertificate(); err != nil {
+		t.Errorf("one that is not there: %v", err)
 	}
 }

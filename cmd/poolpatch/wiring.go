@@ -88,12 +88,14 @@ type host struct {
 	server   *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
-	closings    []func()
+	// ownCertificate says that the administrator keeps its file.
+	ownCertificate bool
+	closings       []func()
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
 func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, log *slog.Logger) (_ *host, err error) {
-	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), ending: make(chan error, 1), log: log}
+	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), ending: make(chan error, 1), ownCertificate: config.TLSCert != "", log: log}
 	defer func() {
 		if err != nil {
 			h.close()

@@ -120,6 +120,9 @@ func TestWhereMessagesRun(t *testing.T) {
 		{message: "host.query_data_source", params: []any{third, "loadavg"}, host: third},
 		{message: "host.sync_data", params: []any{third}, host: third},
 		{message: "host.get_server_certificate", params: []any{third}, host: third},
+		{message: "host.install_server_certificate", params: []any{third, "C", "K"}, host: third},
+		{message: "host.reset_server_certificate", params: []any{third}, host: third},
+		{message: "host.refresh_server_certificate", params: []any{third}, host: third},
 		{message: "host.declare_dead", params: []any{fourth}, host: second},
 
 		{message: "PBD.plug", params: []any{"OpaqueRef:pbd-thirds" + string(third)}, host: third},

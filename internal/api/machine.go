@@ -15,6 +15,12 @@ type Daemon interface {
 	Stop()    // ends, for whoever supervises it to start or not
 	// Certificate is the one that clients are shown, in PEM; "" where there is none.
 	Certificate() string
+	// ReplaceCertificate has clients shown another one, in PEM, from the daemon's next start on; ResetCertificate one that the
+	// daemon makes then.
+	ReplaceCertificate(cert, key, chain string) error
+	ResetCertificate() error
+	// RenewIdentity gives the host a new certificate among the hosts of its pool.
+	RenewIdentity() error
 }
 
 func (a *API) hostReboot(ctx context.Context, _ *call, host hostRef) error {
@@ -89,6 +95,31 @@ func (a *API) hostMemoryOverhead(_ context.Context, _ *call, host hostRef) (int6
 
 func (a *API) hostCertificate(context.Context, *call, hostRef) (string, error) {
 	return a.services.Daemon.Certificate(), nil
+}
+
+// hostInstallCertificate begins the daemon anew: connections end with the certificate that they were made under.
+func (a *API) hostInstallCertificate(_ context.Context, _ *call, _ hostRef, cert, key, chain string) error {
+	if err := a.services.Daemon.ReplaceCertificate(cert, key, chain); err != nil {
+		return err
+	}
+	a.services.Daemon.Restart()
+	return nil
+}
+
+func (a *API) hostResetCertificate(ctx context.Context, c *call, _ hostRef) error {
+	return a.hostEmergencyResetCertificate(ctx, c)
+}
+
+func (a *API) hostEmergencyResetCertificate(context.Context, *call) error {
+	if err := a.services.Daemon.ResetCertificate(); err != nil {
+		return err
+	}
+	a.services.Daemon.Restart()
+	return nil
+}
+
+func (a *API) hostRefreshCertificate(context.Context, *call, hostRef) error {
+	return a.services.Daemon.RenewIdentity()
 }
 
 // hostSyncData has a host see all that was committed, which is all that hosts share.

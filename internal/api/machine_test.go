@@ -53,6 +53,22 @@ func enable(p *pool, t *testing.T, enabled bool) string {
 	return theRoot
 }
 
+// Another certificate is shown by a daemon that begins anew; the one among hosts changes while it runs.
+func TestServerCertificate(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	p.call(t, theRoot, "host.install_server_certificate", here, "C", "K")
+	p.call(t, theRoot, "host.reset_server_certificate", here)
+	p.call(t, theRoot, "host.emergency_reset_server_certificate")
+	p.call(t, theRoot, "host.refresh_server_certificate", here)
+	if want := []string{"certificate C", "restart", "no certificate", "restart", "no certificate", "restart", "identity"}; !slices.Equal(p.done, want) {
+		t.Errorf("done %q, want %q", p.done, want)
+	}
+	if code := p.code(t, "host.install_server_certificate", sessionOf(xenapi.RolePoolOperator), here, "C", "K"); code != xenapi.CodeRBACPermissionDenied {
+		t.Errorf("by a pool-operator: %q", code)
+	}
+}
+
 // Guidance goes when it was followed: that of the toolstack with its restart, all of it when an administrator says so.
 func TestGuidanceThatIsFollowed(t *testing.T) {
 	t.Parallel()

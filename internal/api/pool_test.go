@@ -102,6 +102,18 @@ func (p *pool) Restart() { p.done = append(p.done, "restart") }
 // Stop implements api.Daemon.
 func (p *pool) Stop() { p.done = append(p.done, "stop") }
 
+// ReplaceCertificate implements api.Daemon.
+func (p *pool) ReplaceCertificate(cert, _, _ string) error {
+	p.done = append(p.done, "certificate "+cert)
+	return nil
+}
+
+// ResetCertificate implements api.Daemon.
+func (p *pool) ResetCertificate() error { p.done = append(p.done, "no certificate"); return nil }
+
+// RenewIdentity implements api.Daemon.
+func (p *pool) RenewIdentity() error { p.done = append(p.done, "identity"); return nil }
+
 // Certificate implements api.Daemon.
 func (p *pool) Certificate() string { return "PEM" }
 

@@ -153,6 +153,15 @@ func (daemon) Restart() {}
 // Stop implements api.Daemon.
 func (daemon) Stop() {}
 
+// ReplaceCertificate implements api.Daemon.
+func (daemon) ReplaceCertificate(_, _, _ string) error { return nil }
+
+// ResetCertificate implements api.Daemon.
+func (daemon) ResetCertificate() error { return nil }
+
+// RenewIdentity implements api.Daemon.
+func (daemon) RenewIdentity() error { return nil }
+
 // Certificate implements api.Daemon.
 func (daemon) Certificate() string { return "-----BEGIN CERTIFICATE-----\n" }
 

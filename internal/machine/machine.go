@@ -109,7 +109,7 @@ func setHostname(root, name string) error {
 	return unix.Sethostname([]byte(name))
 }
 
-// KernelLog is what the kernel has said, as dmesg(1) prints it.
+// KernelLog is what the kernel has said; before each line stands its priority.
 func (m *Machine) KernelLog() (string, error) { return m.options.KernelLog(false) }
 
 // ClearKernelLog is KernelLog, which is empty afterwards. Errors: OPERATION_NOT_ALLOWED.

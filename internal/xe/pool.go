@@ -5,40 +5,62 @@ import (
 	"slices"
 )
 
-// onHosts sends a message to the host that the command line selects, or to several of them with --multiple.
-func onHosts(message string) action {
-	return func(ctx context.Context, r *run) error {
-		hosts, err := r.selectedHosts(ctx)
-		if err != nil {
+// eachHost goes over the hosts that the command line selects: one, or several with --multiple. besides are words that select none.
+func (r *run) eachHost(ctx context.Context, do func(ref string) error, besides ...string) error {
+	hosts, err := r.selectedHosts(ctx, besides...)
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts {
+		if err := do(host.ref); err != nil {
 			return err
 		}
-		for _, host := range hosts {
-			if _, err := r.call(ctx, "host."+message, host.ref); err != nil {
-				return err
-			}
-		}
-		return nil
+	}
+	return nil
+}
+
+// onHosts sends a message to the hosts that are selected.
+func onHosts(message string) action {
+	return func(ctx context.Context, r *run) error {
+		return r.eachHost(ctx, func(host string) error {
+			_, err := r.call(ctx, "host."+message, host)
+			return err
+		})
 	}
 }
 
-// printHosts prints what a message gives of each host that the command line selects.
+// printHosts prints what a message gives of each host that is selected.
 func printHosts(message string) action {
 	return func(ctx context.Context, r *run) error {
-		hosts, err := r.selectedHosts(ctx)
-		if err != nil {
-			return err
-		}
-		for _, host := range hosts {
-			got, err := r.call(ctx, "host."+message, host.ref)
+		return r.eachHost(ctx, func(host string) error {
+			got, err := r.call(ctx, "host."+message, host)
 			if err != nil {
 				return err
 			}
-			if err := r.out.line(r.scalar(ctx, got, nil)); err != nil {
-				return err
-			}
-		}
-		return nil
+			return r.out.line(r.scalar(ctx, got, nil))
+		})
 	}
+}
+
+// hostInstallCertificate loads the files that the parameters name from the client.
+func hostInstallCertificate(ctx context.Context, r *run) error {
+	files := []string{"certificate", "private-key", "certificate-chain"}
+	var texts []any
+	for _, param := range files {
+		text := ""
+		if file, given := r.lookup(param); given {
+			content, err := r.peer.Load(file, maxLoaded)
+			if err != nil {
+				return failure("The file '" + file + "' could not be loaded: " + err.Error())
+			}
+			text = string(content)
+		}
+		texts = append(texts, text)
+	}
+	return r.eachHost(ctx, func(host string) error {
+		_, err := r.call(ctx, "host.install_server_certificate", append([]any{host}, texts...)...)
+		return err
+	}, files...)
 }
 
 func hostSetHostname(ctx context.Context, r *run) error {

@@ -8,25 +8,11 @@ import (
 
 // hostSources prints what is measured of the hosts that the command line selects.
 func hostSources(ctx context.Context, r *run) error {
-	return r.eachHost(ctx, func(host string) error { return r.sources(ctx, "host", host) })
+	return r.eachHost(ctx, func(host string) error { return r.sources(ctx, "host", host) }, "data-source")
 }
 
 func hostSource(ctx context.Context, r *run) error {
-	return r.eachHost(ctx, func(host string) error { return r.source(ctx, "host", host) })
-}
-
-// eachHost goes over the hosts that the command line selects.
-func (r *run) eachHost(ctx context.Context, do func(ref string) error) error {
-	hosts, err := r.selectedHosts(ctx, "data-source")
-	if err != nil {
-		return err
-	}
-	for _, host := range hosts {
-		if err := do(host.ref); err != nil {
-			return err
-		}
-	}
-	return nil
+	return r.eachHost(ctx, func(host string) error { return r.source(ctx, "host", host) }, "data-source")
 }
 
 func srSources(ctx context.Context, r *run) error {
