@@ -48,11 +48,12 @@ var places = map[string]place{
 	"PBD.plug":   atPBD,
 	"PBD.unplug": atPBD,
 
-	"SR.create":  atNewSR,
-	"SR.probe":   atHost(0),
-	"SR.destroy": atUnpluggedSR,
-	"SR.scan":    atSR(0),
-	"SR.update":  atSR(0),
+	"SR.create":    atNewSR,
+	"SR.probe":     atHost(0),
+	"SR.probe_ext": atHost(0),
+	"SR.destroy":   atUnpluggedSR,
+	"SR.scan":      atSR(0),
+	"SR.update":    atSR(0),
 
 	"VDI.create": func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
 		return pool.Nearest(tx, me, arg[xenapi.VDI](args, 0).SR), nil

@@ -50,6 +50,26 @@ func (a *API) hostSetSSLLegacy(ctx context.Context, _ *call, self hostRef, value
 	return a.changeHost(ctx, self, func(rec *xenapi.Host) { rec.SSLLegacy = false })
 }
 
+func (a *API) hostSetHTTPSOnly(ctx context.Context, _ *call, self hostRef, value bool) error {
+	return a.changeHost(ctx, self, func(rec *xenapi.Host) { rec.HTTPSOnly = value })
+}
+
+// poolSetHTTPSOnly is of the hosts that the pool has now.
+func (a *API) poolSetHTTPSOnly(ctx context.Context, _ *call, self poolRef, value bool) error {
+	return a.services.DB.Update(ctx, func(tx *db.Tx) error {
+		if _, err := db.Get(tx, self); err != nil {
+			return err
+		}
+		for ref, rec := range db.All[xenapi.Host](tx) {
+			rec.HTTPSOnly = value
+			if err := db.Put(tx, ref, rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // hostSetNUMAPolicy notes a wish about virtual machines that start on the host.
 func (a *API) hostSetNUMAPolicy(ctx context.Context, _ *call, self hostRef, value xenapi.HostNUMAAffinityPolicy) error {
 	return a.changeHost(ctx, self, func(rec *xenapi.Host) { rec.NUMAAffinityPolicy = value })

@@ -68,6 +68,15 @@ func TestSettings(t *testing.T) {
 		t.Error("the host alone was to verify")
 	}
 	insert(t, p, second, xenapi.Host{UUID: "u-second"})
+	p.call(t, theRoot, "host.set_https_only", here, true)
+	if !get(p, here).HTTPSOnly || get(p, second).HTTPSOnly {
+		t.Error("one host alone was to answer over HTTPS alone")
+	}
+	p.call(t, theRoot, "pool.set_https_only", thePool, false)
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "pool", dangling}, "pool.set_https_only", theRoot, dangling, true)
+	if get(p, here).HTTPSOnly || get(p, second).HTTPSOnly {
+		t.Error("the pool's hosts were to answer in plain text too")
+	}
 	p.call(t, theRoot, "pool.enable_tls_verification")
 	if !get(p, second).TLSVerificationEnabled || !get[xenapi.Pool](p, thePool).TLSVerificationEnabled {
 		t.Error("the pool does not verify")

@@ -129,7 +129,7 @@ func newSite(t testing.TB) *site {
 	t.Cleanup(func() { s.storage.DetachAll(context.Background()) })
 	s.newSR(t)
 	s.serve(t, httpd.New(httpd.Services{
-		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"),
+		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), Host: here,
 		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
 	}, log))
 	return s
