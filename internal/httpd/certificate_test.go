@@ -67,6 +67,19 @@ func TestReplaceCertificate(t *testing.T) {
 	}
 }
 
+// What cannot be written to its end leaves no certificate whose key has gone: such a host would not start.
+func TestReplaceCertificateThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	certFile, _, _, _ := pair(t, "old.lab")
+	_, _, cert, key := pair(t, "new.lab")
+	if err := httpd.ReplaceCertificate(certFile, filepath.Join(t.TempDir(), "missing", "tls.key"), cert, key, nil, time.Now()); err == nil {
+		t.Fatal("the key was written into a directory that is not there")
+	}
+	if _, err := os.Stat(certFile); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the old certificate: %v", err)
+	}
+}
+
 // A crash in the middle leaves a key without its certificate, or neither: the host starts all the same.
 func TestDropCertificate(t *testing.T) {
 	t.Parallel()
