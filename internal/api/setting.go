@@ -22,7 +22,7 @@ func (a *API) existsPool(self poolRef) error {
 }
 
 // poolNothingToDo serves messages that take away, or look for, what no pool has: TLS before 1.2, a cache of images, external
-// authentication.
+// authentication and that by certificates, a proxy for repositories.
 func (a *API) poolNothingToDo(_ context.Context, _ *call, self poolRef) error {
 	return a.existsPool(self)
 }
@@ -41,6 +41,19 @@ func (a *API) hostDisableCaching(_ context.Context, _ *call, host hostRef) error
 
 // The pool's database is its own log: there is no other to end.
 func (a *API) poolDisableRedoLog(context.Context, *call) error { return nil }
+
+// poolDeconfigureWLB takes back the wish too that a pool may note without a server for it.
+func (a *API) poolDeconfigureWLB(ctx context.Context, _ *call) error {
+	return a.services.DB.Update(ctx, func(tx *db.Tx) error {
+		for ref, rec := range db.All[xenapi.Pool](tx) {
+			rec.WLBEnabled = false
+			if err := db.Put(tx, ref, rec); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
 
 // hostSetSSLLegacy takes what is so already.
 func (a *API) hostSetSSLLegacy(ctx context.Context, _ *call, self hostRef, value bool) error {

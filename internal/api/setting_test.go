@@ -22,6 +22,8 @@ func TestWhatIsSoAlready(t *testing.T) {
 		{"pool.disable_ssl_legacy", "pool", thePool, nil},
 		{"pool.disable_local_storage_caching", "pool", thePool, nil},
 		{"pool.detect_nonhomogeneous_external_auth", "pool", thePool, nil},
+		{"pool.disable_client_certificate_auth", "pool", thePool, nil},
+		{"pool.disable_repository_proxy", "pool", thePool, nil},
 		{"pool.disable_external_auth", "pool", thePool, []any{map[string]string{}}},
 		{"pool.apply_edition", "pool", thePool, []any{"free"}},
 		{"host.disable_external_auth", "host", here, []any{map[string]string{}}},
@@ -62,6 +64,11 @@ func TestSettings(t *testing.T) {
 	p.call(t, theRoot, "pool.remove_from_guest_agent_config", thePool, "k")
 	if got := get[xenapi.Pool](p, thePool).GuestAgentConfig; len(got) > 0 {
 		t.Errorf("config %v", got)
+	}
+	p.call(t, theRoot, "pool.set_wlb_enabled", thePool, true)
+	p.call(t, theRoot, "pool.deconfigure_wlb")
+	if get[xenapi.Pool](p, thePool).WLBEnabled {
+		t.Error("a pool without workload balancing balances it")
 	}
 	p.call(t, theRoot, "host.emergency_reenable_tls_verification")
 	if !get(p, here).TLSVerificationEnabled || get[xenapi.Pool](p, thePool).TLSVerificationEnabled {
