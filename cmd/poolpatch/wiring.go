@@ -384,8 +384,9 @@ func (h *host) collect(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
+			workless := h.tasks.EndWorkless(ctx)
 			h.tasks.UndoEnded(ctx, h.storage.Undo())
-			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx), h.tellExpiring(ctx, now))
+			err := errors.Join(workless, h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx), h.tellExpiring(ctx, now))
 			if err != nil && ctx.Err() == nil {
 				h.log.Warn("collection", "error", err)
 			}

@@ -59,7 +59,8 @@ func (s *Service) Destroy(ctx context.Context, ref xenapi.Ref[xenapi.Task]) erro
 func (s *Service) runs(ref xenapi.Ref[xenapi.Task]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.running[ref] != nil
+	_, held := s.running[ref]
+	return held
 }
 
 func mark(rec *xenapi.Task, by xenapi.Ref[xenapi.Task], op xenapi.TaskAllowedOperation) {

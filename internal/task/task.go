@@ -204,7 +204,7 @@ func (t *Task) run(ctx context.Context, work Func) (any, error) {
 	t.unkilled, t.kill = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer t.kill(nil)
 	t.service.enter(t)
-	defer t.service.leave(t)
+	defer t.service.leave(t.ref)
 
 	began := time.Now()
 	result, err := work(ctx, t)
@@ -238,6 +238,6 @@ func (t *Task) record(ctx context.Context, result any, err error) error {
 		// The work is done, but nobody can be told so: not a success.
 		return t.service.classify(ctx, t.ref, dberr)
 	}
-	t.service.log.Error("end of a task not recorded; the next start ends it as cancelled", "task", t.ref, "error", dberr)
+	t.service.log.Error("end of a task not recorded; the next collection ends it as cancelled", "task", t.ref, "error", dberr)
 	return err
 }
