@@ -117,15 +117,19 @@ func Rotation(tx *db.Tx) (phase Phase, waiting []xenapi.Ref[xenapi.Host]) {
 		return PhaseSteady, nil
 	}
 	phase = phaseOf(now)
-	signer, err := authority.Parse([]byte(now.Authority))
-	if err != nil {
-		return phase, InOrder(tx)
+	var signer string // asked for at every commit, so a key is parsed only while its certificates are waited for
+	if phase == PhaseRenew {
+		a, err := authority.Parse([]byte(now.Authority))
+		if err != nil {
+			return phase, InOrder(tx)
+		}
+		signer = a.Fingerprint().String()
 	}
 	for _, host := range InOrder(tx) {
 		said, spoke := db.Lookup(tx, followedBy(host))
 		switch {
 		case phase == PhaseRetire && !spoke: // it has joined a moment ago, and never knew another authority
-		case said.Trusted != digestOf([]byte(now.Trusted)), phase == PhaseRenew && said.Signer != signer.Fingerprint().String():
+		case said.Trusted != digestOf([]byte(now.Trusted)), phase == PhaseRenew && said.Signer != signer:
 			waiting = append(waiting, host)
 		}
 	}
@@ -163,8 +167,11 @@ func (t *trust) step() error {
 // FollowRotation takes the replacement of the authority from step to step, on the coordinator, until ctx ends.
 func FollowRotation(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
 	due := func(tx *db.Tx) bool {
+		if Coordinating(tx, me) != nil {
+			return false
+		}
 		phase, waiting := Rotation(tx)
-		return Coordinating(tx, me) == nil && (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
+		return (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
 	}
 	for {
 		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return due(tx), nil }); err != nil {
