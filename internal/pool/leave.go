@@ -35,16 +35,19 @@ func (c *Cluster) Eject(ctx context.Context, by xenapi.Ref[xenapi.Task], host xe
 				return xenapi.ErrOperationNotAllowed("the host still has temporary things: " + b.Kind + " " + b.Object)
 			}
 		}
-		return noDiskAttached(tx, host)
+		return noDiskAttached(tx, host) // last: where nothing else is in the way, the caller may unplug it and try again
 	})
 }
+
+// ErrDiskAttached is in the chain of what refuses a host whose disk is attached.
+var ErrDiskAttached = errors.New("a VBD of the host is plugged")
 
 // noDiskAttached refuses while a VBD of the host is plugged: whoever writes the disk would go on when the pool knows of it no more.
 func noDiskAttached(tx *db.Tx, host xenapi.Ref[xenapi.Host]) error {
 	rec, _ := db.Lookup(tx, host)
 	for _, ref := range db.Referrers[xenapi.VBD](tx, "VM", rec.ControlDomain) {
 		if vbd, _ := db.Lookup(tx, ref); vbd.CurrentlyAttached {
-			return xenapi.ErrOperationNotAllowed("the host has a disk attached, as " + vbd.Device + ": unplug the VBD " + vbd.UUID)
+			return xenapi.ErrOperationNotAllowed("the host has a disk attached, as " + vbd.Device + ": unplug the VBD " + vbd.UUID).Because(ErrDiskAttached)
 		}
 	}
 	return nil

@@ -155,20 +155,52 @@ func TestVBDOfAPatch(t *testing.T) {
 	d.Clean()
 }
 
-// TestVBDOfTwoHosts: any host plugs a disk where it belongs, one host writes it at a time, and a host that is lost keeps it until
-// it is back or destroyed.
-func TestVBDOfTwoHosts(t *testing.T) {
-	t.Parallel()
-	p := startPair(t)
+// disk is a shared disk with a VBD that writes on each host.
+func (p pair) disk(t *testing.T) (vdi xenapi.Ref[xenapi.VDI], mine, theirs xenapi.Ref[xenapi.VBD]) {
+	t.Helper()
 	disk := xenapi.New[xenapi.VDI]()
 	disk.SR, disk.VirtualSize, disk.Type = p.sharedSR(t), 1<<20, xenapi.VDITypeUser
-	vdi := harness.Call[xenapi.Ref[xenapi.VDI]](p.one, "VDI.create", disk)
+	vdi = harness.Call[xenapi.Ref[xenapi.VDI]](p.one, "VDI.create", disk)
 	on := func(host xenapi.Ref[xenapi.Host]) xenapi.Ref[xenapi.VBD] {
 		rec := xenapi.New[xenapi.VBD]()
 		rec.VM, rec.VDI, rec.Mode, rec.Type, rec.Userdevice = harness.Record(p.one, host).ControlDomain, vdi, xenapi.VBDModeRW, xenapi.VBDTypeDisk, "0"
 		return harness.Call[xenapi.Ref[xenapi.VBD]](p.one, "VBD.create", rec)
 	}
-	mine, theirs := on(p.first), on(p.second)
+	return vdi, on(p.first), on(p.second)
+}
+
+// TestEjectReleasesDisks that nobody uses; one that is in use keeps its host in the pool.
+func TestEjectReleasesDisks(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	vdi, mine, theirs := p.disk(t)
+	p.one.Do("VBD.plug", theirs)
+	user, err := os.Open(device(p.one, theirs))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer user.Close()
+	p.one.Refused(xenapi.CodeDeviceDetachRejected, "pool.eject", p.second)
+	if !harness.Record(p.one, theirs).CurrentlyAttached {
+		t.Error("a disk in use was unplugged")
+	}
+	user.Close()
+	p.one.Do("pool.eject", p.second)
+	p.two.WaitEnded()
+	if left := harness.Records[xenapi.VBD](p.one); len(left) != 1 {
+		t.Errorf("VBDs when the host has left: %v", left)
+	}
+	p.one.Do("VBD.plug", mine)
+	p.one.Do("VBD.unplug", mine)
+	p.one.Do("VDI.destroy", vdi)
+}
+
+// TestVBDOfTwoHosts: any host plugs a disk where it belongs, one host writes it at a time, and a host that is lost keeps it until
+// it is back or destroyed.
+func TestVBDOfTwoHosts(t *testing.T) {
+	t.Parallel()
+	p := startPair(t)
+	vdi, mine, theirs := p.disk(t)
 	plug := harness.Wait(p.one, p.one.Async("VBD.plug", theirs))
 	if err := harness.Failure(plug); err != nil || plug.ResidentOn != p.second {
 		t.Fatalf("plug on the other host: on %s, %v", plug.ResidentOn, err)
