@@ -186,6 +186,31 @@ var classes = []*class{
 		{name: "currently-attached", flag: ro},
 		{name: "other-config", flag: mrw},
 	}},
+	{name: "vbd", api: xenapi.ClassOf[xenapi.VBD](), list: "uuid,vm-uuid,vm-name-label,vdi-uuid,device,empty", fields: []field{
+		{name: "uuid", flag: ro},
+		{name: "vm-uuid", flag: ro, path: "VM"},
+		{name: "vm-name-label", flag: ro, path: "VM.name_label"},
+		{name: "vdi-uuid", flag: ro, path: "VDI"},
+		{name: "vdi-name-label", flag: ro, path: "VDI.name_label"},
+		{name: "allowed-operations", flag: sro},
+		{name: "current-operations", flag: sro},
+		{name: "empty", flag: ro},
+		{name: "device", flag: ro},
+		{name: "userdevice", flag: rw},
+		{name: "bootable", flag: rw},
+		{name: "mode", flag: rw},
+		{name: "type", flag: rw},
+		{name: "unpluggable", flag: rw},
+		{name: "currently-attached", flag: ro},
+		{name: "attachable", flag: ro, more: &special{value: attachable}},
+		{name: "storage-lock", flag: ro},
+		{name: "status-code", flag: ro},
+		{name: "status-detail", flag: ro},
+		{name: "qos_algorithm_type", flag: rw},
+		{name: "qos_algorithm_params", flag: mrw},
+		{name: "qos_supported_algorithms", flag: sro},
+		{name: "other-config", flag: mrw},
+	}},
 	{name: "task", api: xenapi.ClassOf[xenapi.Task](), list: "uuid,name-label,name-description,status,progress", fields: []field{
 		{name: "uuid", flag: ro},
 		{name: "name-label", flag: ro},
@@ -237,7 +262,7 @@ var classes = []*class{
 var known = []*xenapi.Class{
 	xenapi.ClassOf[xenapi.Pool](), xenapi.ClassOf[xenapi.Host](), xenapi.ClassOf[xenapi.HostMetrics](), xenapi.ClassOf[xenapi.HostPatch](),
 	xenapi.ClassOf[xenapi.PoolPatch](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.SR](), xenapi.ClassOf[xenapi.SM](),
-	xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.Task](), xenapi.ClassOf[xenapi.VM](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Message](),
+	xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VBD](), xenapi.ClassOf[xenapi.Task](), xenapi.ClassOf[xenapi.VM](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Message](),
 }
 
 // classOf finds a class by its name in commands.
