@@ -195,7 +195,11 @@ func TestPlug(t *testing.T) {
 	}
 	wantError(t, "read beside a writer", p.plug(t, reader), inUse)
 	wantCode(t, "copy beside a writer", errOf(p.copy(t, vdi, p.sr, "")), xenapi.CodeVDIInUse)
+	p.change(t, vdi, func(rec *xenapi.VDI) { rec.PhysicalUtilisation = 0 })
 	wantCode(t, "unplug", p.unplug(t, writer, false), "")
+	if get(p.host, vdi).PhysicalUtilisation == 0 {
+		t.Error("after somebody wrote to it the VDI takes no space")
+	}
 	if text := p.read(t, vdi); text != "changed!" {
 		t.Errorf("what was written to the device: %q", text)
 	}

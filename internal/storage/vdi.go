@@ -485,6 +485,28 @@ func (s *Service) removeImage(ctx context.Context, ref xenapi.Ref[xenapi.SR], uu
 	return sr.Destroy(ctx, img.Location)
 }
 
+// remeasure records how much of its SR a VDI takes after its content was written. Where that cannot be told now, the next scan
+// tells it.
+func (s *Service) remeasure(ctx context.Context, ref xenapi.Ref[xenapi.VDI]) {
+	rec, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), driverTimeout)
+	defer cancel()
+	img, ok, err := find(ctx, sr, func(img Image) bool { return img.Location == rec.Location })
+	if ok {
+		space := measured(ctx, sr)
+		err = s.update(ctx, func(tx *db.Tx) error {
+			change := func(vdi *xenapi.VDI) error { vdi.PhysicalUtilisation = img.Used; return nil }
+			return errOr(db.Change(tx, ref, change), account(tx, rec.SR, 0, space))
+		})
+	}
+	if err != nil {
+		s.log.Info("it is not known how much a VDI takes now", "vdi", rec.UUID, "error", err)
+	}
+}
+
 func find(ctx context.Context, sr SR, match func(Image) bool) (Image, bool, error) {
 	images, err := sr.List(ctx)
 	if err != nil {
