@@ -278,11 +278,12 @@ func (c *cli) patchWish(use, short, message string, more *bool) *cobra.Command {
 
 // view shows a rollout again and again: on a terminal in the same place, else a line for each host that changed.
 type view struct {
-	w     io.Writer
-	tty   *os.File          // nil where it is no terminal
-	lines int               // that are on the screen
-	shown map[string]string // by host, where it is no terminal
-	once  bool
+	w      io.Writer
+	indent string            // before each line
+	tty    *os.File          // nil where it is no terminal
+	lines  int               // that are on the screen
+	shown  map[string]string // by host, where it is no terminal
+	once   bool
 }
 
 func (c *cli) newView() *view {
@@ -294,7 +295,7 @@ func (c *cli) newView() *view {
 }
 
 func (v *view) show(r rollout.Rollout, needs map[string]string) {
-	text := table(r, needs)
+	text := indented(table(r, needs), v.indent)
 	if v.tty != nil {
 		v.draw(text, r.Phase == rollout.PhaseDone)
 		return
@@ -310,7 +311,7 @@ func (v *view) show(r rollout.Rollout, needs map[string]string) {
 	for _, row := range r.Rows() {
 		if v.shown[row.Host] != string(row.State) {
 			v.shown[row.Host] = string(row.State)
-			fmt.Fprintf(v.w, "%s: %s%s\n", oneLine(row.Host), row.State, after(": ", row.Error))
+			fmt.Fprintf(v.w, "%s%s: %s%s\n", v.indent, oneLine(row.Host), row.State, after(": ", row.Error))
 		}
 	}
 }
@@ -337,6 +338,14 @@ func (v *view) draw(text string, last bool) {
 		columns = 80
 	}
 	fmt.Fprint(v.w, keepWidth+narrow(text, columns)+takeWidth)
+}
+
+func indented(text, indent string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(indent + line)
+	}
+	return b.String()
 }
 
 // narrow cuts each line of a text to a number of columns.

@@ -60,6 +60,23 @@ func TestALiveTableKeepsToItsRows(t *testing.T) {
 	}
 }
 
+// Where there is no terminal the table stands once, and each change is a line.
+func TestAPlainTableStandsOnce(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	v := (&cli{stdout: &out}).newView()
+	v.indent = "  "
+	for _, state := range []rollout.State{rollout.Applying, rollout.Applying, rollout.Applied} {
+		r := rolled(rollout.PhaseApply, state)
+		r.Hosts[0].Error = nil
+		v.show(r, nil)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != 4 || !strings.HasPrefix(lines[1], "  HOST") || lines[3] != "  host: applied" {
+		t.Errorf("%q", lines)
+	}
+}
+
 func TestRollFlags(t *testing.T) {
 	t.Parallel()
 	given := func(string) bool { return true }
