@@ -139,6 +139,7 @@ func (c *cli) roll(ctx context.Context, p *client.Client, o object[xenapi.PoolPa
 	}()
 	patient := context.WithoutCancel(ctx)
 	v := c.newView()
+	var last rollout.Rollout
 	for ended := false; !ended; {
 		select {
 		case err = <-done:
@@ -147,14 +148,26 @@ func (c *cli) roll(ctx context.Context, p *client.Client, o object[xenapi.PoolPa
 		}
 		// The record of an earlier rollout is not this one's.
 		if r, rerr := rolloutOf(patient, p, o.Ref); rerr == nil && r.Task == task {
+			last = r
 			v.show(r, guidanceOf(patient, p))
 		}
 	}
 	if err != nil {
 		return rollError(ctx, err, short(o.Rec.UUID))
 	}
-	c.note("%s is applied on every host%s", oneLine(o.Rec.NameLabel), afterwards(o.Rec))
+	c.note("%s is applied on every host%s%s", oneLine(o.Rec.NameLabel), leftOut(last), afterwards(o.Rec))
 	return nil
+}
+
+// leftOut says which hosts a rollout has skipped that do not have the patch.
+func leftOut(r rollout.Rollout) string {
+	var names []string
+	for _, t := range r.Hosts {
+		if t.State == rollout.Skipped && t.Reason == rollout.Offline {
+			names = append(names, oneLine(t.Name))
+		}
+	}
+	return after(" but those that are offline: ", strings.Join(names, ", "))
 }
 
 // rollError says of a rollout that a person ended, or of which the daemon has told no end, what becomes of it.

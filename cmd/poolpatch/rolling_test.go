@@ -35,6 +35,15 @@ func TestHeadingOfARollout(t *testing.T) {
 	}
 }
 
+func TestHostsThatWereLeftOutAreNamed(t *testing.T) {
+	t.Parallel()
+	r := rolled(rollout.PhaseDone, rollout.Applied, rollout.Skipped, rollout.Skipped)
+	r.Hosts[1].Reason, r.Hosts[2].Reason, r.Hosts[2].Name = rollout.AlreadyApplied, rollout.Offline, "host3"
+	if got := leftOut(r); got != " but those that are offline: host3" {
+		t.Error(got)
+	}
+}
+
 // A table that is drawn again takes as many rows as it has lines: else the old ones stay on the screen.
 func TestALiveTableKeepsToItsRows(t *testing.T) {
 	t.Parallel()
