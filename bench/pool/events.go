@@ -1,15 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"slices"
 	"time"
 
@@ -17,12 +13,11 @@ import (
 
 	"poolpatch/internal/api"
 	"poolpatch/internal/auth"
-	"poolpatch/internal/db"
 	"poolpatch/internal/event"
 	"poolpatch/internal/httpd"
-	"poolpatch/internal/rpc"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
+	"poolpatch/xenapi/client"
 )
 
 const (
@@ -30,7 +25,8 @@ const (
 	events = 100
 	// hearTimeout bounds the wait for one of them.
 	hearTimeout = 10 * time.Second
-	session     = xenapi.Ref[xenapi.Session]("OpaqueRef:bench")
+	// waitSeconds is how long a client lets one event.from wait.
+	waitSeconds = 30
 )
 
 // serving runs fn while all hosts answer XenAPI.
@@ -46,13 +42,12 @@ func (f *farm) serving(ctx context.Context, log *slog.Logger, fn func() error) (
 	return fn()
 }
 
-// serve has a host answer XenAPI, as its daemon does but without TLS, until ctx ends.
+// serve has a host answer XenAPI at its socket, as its daemon does, until ctx ends.
 func (h *host) serve(ctx context.Context, running *errgroup.Group, log *slog.Logger) error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("unix", h.socket)
 	if err != nil {
 		return err
 	}
-	h.address = l.Addr().String()
 	sessions := auth.New(h.db, h.ref, log, auth.Options{})
 	happens := event.New(h.db, event.Options{Classes: api.Classes(), Open: sessions.Open})
 	site := httpd.New(httpd.Services{
@@ -60,7 +55,7 @@ func (h *host) serve(ctx context.Context, running *errgroup.Group, log *slog.Log
 		API: api.New(api.Services{DB: h.db, Auth: sessions, Tasks: h.tasks, Events: happens, Host: h.ref}, log),
 	}, log)
 	running.Go(func() error { return happens.Run(ctx) })
-	running.Go(func() error { return site.Serve(ctx, []httpd.Listener{{Listener: l}}) })
+	running.Go(func() error { return site.Serve(ctx, []httpd.Listener{{Listener: l, Local: true}}) })
 	return nil
 }
 
@@ -76,16 +71,19 @@ func (f *farm) listen(ctx context.Context, ref xenapi.Ref[xenapi.Task]) (*listen
 	l := &listeners{heard: make(chan time.Time, len(f.hosts)), stop: stop}
 	l.group, ctx = errgroup.WithContext(ctx)
 	for _, h := range f.hosts {
-		c := &client{h.address, http.Client{Transport: &http.Transport{}}}
-		batch, err := c.events(ctx, ref, "", 0)
+		c, err := client.Dial(ctx, client.Options{Socket: h.socket, Originator: "bench"})
+		if err != nil {
+			stop()
+			return nil, errors.Join(err, l.end())
+		}
+		first, err := wait(ctx, c, ref, "", 0)
 		if err != nil {
 			stop()
 			return nil, errors.Join(err, l.end())
 		}
 		l.group.Go(func() error {
-			defer c.http.CloseIdleConnections()
-			for token := batch.Token; ctx.Err() == nil; {
-				next, err := c.events(ctx, ref, token, 60)
+			for token := first.Token; ctx.Err() == nil; {
+				next, err := wait(ctx, c, ref, token, waitSeconds)
 				if err != nil {
 					return err
 				}
@@ -145,44 +143,12 @@ func (f *farm) hear(ctx context.Context) (p50, p99 time.Duration, err error) {
 	return took[len(took)/2], took[len(took)*99/100], nil
 }
 
-// client is one of a host, over HTTP.
-type client struct {
-	address string
-	http    http.Client
-}
-
-// batch is what it needs of an answer of event.from.
+// batch is what a client needs of an answer of event.from.
 type batch struct {
 	Events []struct{} `json:"events"`
 	Token  string     `json:"token"`
 }
 
-func (c *client) events(ctx context.Context, ref xenapi.Ref[xenapi.Task], token string, seconds int) (b batch, err error) {
-	body := rpc.EncodeRequest("event.from", []any{session, []string{"task/" + ref.String()}, token, seconds})
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.address+"/jsonrpc", bytes.NewReader(body))
-	if err != nil {
-		return b, err
-	}
-	answer, err := c.http.Do(request)
-	if err != nil {
-		return b, err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
-	if err != nil {
-		return b, err
-	}
-	value, failure, err := rpc.DecodeReply(text)
-	if failure != nil {
-		return b, failure
-	}
-	if err != nil {
-		return b, fmt.Errorf("%w: %s", err, text)
-	}
-	return b, value.Decode(&b)
-}
-
-// admit opens the session of all clients.
-func admit(tx *db.Tx) error {
-	return db.Insert(tx, session, xenapi.Session{UUID: xenapi.NewUUID(), AuthUserSID: auth.Root, IsLocalSuperuser: true, LastActive: time.Now()})
+func wait(ctx context.Context, c *client.Client, ref xenapi.Ref[xenapi.Task], token string, seconds int64) (batch, error) {
+	return client.Call[batch](ctx, c, "event.from", []string{"task/" + ref.String()}, token, float64(seconds))
 }

@@ -1,5 +1,5 @@
 // Command pool measures how the cost of a pool grows with its hosts: how long pool_apply takes, how long until a commit is
-// seen by every host, how long until a client of each host, which waits in event.from over HTTP, has read of it, and how much
+// seen by every host, how long until a client of each host, which waits in event.from at its socket, has read of it, and how much
 // memory a host takes.
 //
 // Everything is real but the patch: one embedded etcd with its fsyncs, a copy of the database and a task service for each
@@ -72,7 +72,7 @@ type host struct {
 	db    *db.DB
 	tasks *task.Service
 
-	address string // of its API
+	socket string // where it answers XenAPI
 }
 
 // farm is a pool of them. It is patch.Others.
@@ -99,7 +99,7 @@ func measure(parent string, n int, step time.Duration) (r result, err error) {
 	before := heap()
 	f := &farm{step: step, hosts: map[xenapi.Ref[xenapi.Host]]*host{}}
 	for i := range n + 1 {
-		h, err := f.open(ctx, server, i, quiet)
+		h, err := f.open(ctx, server, dir, i, quiet)
 		if err != nil {
 			return r, err
 		}
@@ -138,7 +138,7 @@ func tables() []db.Table {
 }
 
 // open is a host that comes into the pool; the first one leads it.
-func (f *farm) open(ctx context.Context, server *etcdserver.Server, i int, log *slog.Logger) (*host, error) {
+func (f *farm) open(ctx context.Context, server *etcdserver.Server, dir string, i int, log *slog.Logger) (*host, error) {
 	uuid := xenapi.NewUUID()
 	d, err := db.Open(ctx, etcdkv.New(server.Client()), db.Options{Tables: tables(), Writer: uuid})
 	if err != nil {
@@ -148,7 +148,7 @@ func (f *farm) open(ctx context.Context, server *etcdserver.Server, i int, log *
 	if err != nil {
 		return nil, err
 	}
-	h := &host{ref: m.Host, db: d, tasks: task.New(d, m.Host, log, func(err error) *xenapi.Error { return xenapi.ErrInternalError(err.Error()) })}
+	h := &host{ref: m.Host, db: d, socket: filepath.Join(dir, fmt.Sprint(i)), tasks: task.New(d, m.Host, log, func(err error) *xenapi.Error { return xenapi.ErrInternalError(err.Error()) })}
 	f.hosts[m.Host] = h
 	if f.leader != nil {
 		return h, nil
@@ -157,7 +157,7 @@ func (f *farm) open(ctx context.Context, server *etcdserver.Server, i int, log *
 	return h, d.Update(ctx, func(tx *db.Tx) error {
 		rec := xenapi.New[xenapi.PoolPatch]()
 		rec.UUID = xenapi.NewUUID()
-		return errors.Join(db.Insert(tx, f.ref, rec), f.applied(tx, h), admit(tx))
+		return errors.Join(db.Insert(tx, f.ref, rec), f.applied(tx, h))
 	})
 }
 
