@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -41,6 +42,13 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request, t transfer, host
 		return
 	}
 	defer there.Close()
+	if t.task.IsNull() {
+		if t, err = s.lendTask(r.Context(), t); err != nil {
+			s.refuse(w, r, t, err)
+			return
+		}
+		defer s.takeBack(r.Context(), t.task)
+	}
 	if err := s.sendHead(there, r, t); err != nil {
 		s.refuse(w, r, t, xenapi.ErrHostOffline(host).Because(err))
 		return
@@ -66,24 +74,51 @@ func (s *Server) passOn(w http.ResponseWriter, r *http.Request, t transfer, host
 	}
 }
 
-// unwind has the other host give up a transfer that no byte can move of any more. It hears so from the database, removes what
-// it has made, and ends the client's task. One without a task it gives up when it has waited for its bytes long enough.
-func (s *Server) unwind(ctx context.Context, t transfer, host xenapi.Ref[xenapi.Host], lost *xenapi.Error) {
-	if t.task.IsNull() {
-		return
+// lendTask gives a task to a transfer whose client has made none: by it the other host can be told to give the transfer up. A
+// crash leaves the row, which is collected when it has ended.
+func (s *Server) lendTask(ctx context.Context, t transfer) (transfer, error) {
+	ref, err := s.Tasks.Create(ctx, t.spec)
+	if err != nil {
+		return t, err
 	}
+	t.task, t.params = ref, maps.Clone(t.params)
+	t.params.Set("task_id", ref.String())
+	return t, nil
+}
+
+// takeBack removes a task that was lent when it has ended: a client that went away leaves the other host work to undo.
+func (s *Server) takeBack(ctx context.Context, ref xenapi.Ref[xenapi.Task]) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwindTimeout)
+	defer cancel()
+	err := s.ended(ctx, ref)
+	if err == nil {
+		err = s.DB.Update(ctx, func(tx *db.Tx) error { return db.Delete(tx, ref) })
+	}
+	if err != nil {
+		s.log.Info("task row not removed; collection will", "task", ref, "error", err)
+	}
+}
+
+// unwind has the other host give up a transfer that no byte can move of any more. It hears so from the database, removes what
+// it has made, and ends the task.
+func (s *Server) unwind(ctx context.Context, t transfer, host xenapi.Ref[xenapi.Host], lost *xenapi.Error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unwindTimeout)
 	defer cancel()
 	err := s.Tasks.Abandon(ctx, t.task, host, lost)
-	if err == nil { // the client looks at its task as soon as it is told: then that has ended
-		err = s.DB.Wait(ctx, func(tx *db.Tx) (bool, error) {
-			rec, found := db.Lookup(tx, t.task)
-			return !found || rec.Status != xenapi.TaskStatusPending, nil
-		})
+	if err == nil {
+		err = s.ended(ctx, t.task) // the client looks at its task as soon as it is told
 	}
 	if err != nil {
 		s.log.Info("task of a lost transfer has not ended", "task", t.task, "host", host, "error", err)
 	}
+}
+
+// ended waits until a task has.
+func (s *Server) ended(ctx context.Context, ref xenapi.Ref[xenapi.Task]) error {
+	return s.DB.Wait(ctx, func(tx *db.Tx) (bool, error) {
+		rec, found := db.Lookup(tx, ref)
+		return !found || rec.Status != xenapi.TaskStatusPending, nil
+	})
 }
 
 // whilePasserLives is a request's context on the host that serves it. It ends with HOST_OFFLINE when another host has passed

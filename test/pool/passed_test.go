@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"strings"
 	"sync"
@@ -46,6 +47,20 @@ func TestPassedOnOverASilentLink(t *testing.T) {
 			defer more.Close()
 			_, err := c.UploadPatch(ctx, body, int64(len(patch)), nil)
 			return err
+		}},
+		{"an upload whose client has no task", func(_ context.Context, cut func()) error {
+			conn, err := passes.Begin("", fmt.Sprint("Content-Length: ", len(patch)))
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, _ = conn.Write(patch[:len(patch)/2])
+			cut()
+			page, err := io.ReadAll(conn)
+			if strings.Contains(string(page), xenapi.CodeHostOffline+": [ "+serves.ref.String()+" ]") {
+				return xenapi.ErrHostOffline(serves.ref)
+			}
+			return fmt.Errorf("%q %w", page, err)
 		}},
 		{"a download", func(ctx context.Context, cut func()) error {
 			_, err := c.DownloadPatch(ctx, record.UUID, io.Discard, func(int64, int64) { cut() })
