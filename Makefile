@@ -55,7 +55,7 @@ faults: deps ## random faults in a pool of three hosts, many: ROUNDS=100, SEED=0
 bench: build deps ## measure against gpg, cp and qemu-img, as ratios, and how cost grows with hosts
 	go run ./bench
 	go run ./bench/pool
-	go test -count=1 -run '^$$' -bench Spread -benchtime 1x ./test/pool
+	go test -count=1 -run '^$$' -bench 'Spread|Failover' -benchtime 1x ./test/pool
 	go test -count=1 -run '^$$' -bench Events -benchtime 200x ./internal/event
 	go run ./bench/events
 

@@ -32,7 +32,7 @@ func (s *Server) upload(w http.ResponseWriter, r *http.Request, local bool) {
 		s.refuse(w, r, t, err)
 		return
 	}
-	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+	err = s.run(r, t, func(ctx context.Context, work *task.Task) (any, error) {
 		defer in.until(ctx)()
 		ref, err := s.Patches.Upload(ctx, work, in.body, in.length)
 		return ref.String(), err // the bare ref: xe takes it as it is
@@ -69,14 +69,16 @@ func (s *Server) download(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	begun := false
-	err := s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+	err := s.run(r, t, func(ctx context.Context, work *task.Task) (any, error) {
 		return "", s.Patches.Download(ctx, work, uuid, func(body io.Reader, size int64) error {
 			begun = true
 			h := w.Header()
 			h.Set("Content-Type", "application/octet-stream")
 			h.Set("Content-Length", strconv.FormatInt(size, 10))
 			h.Set("Connection", "close")
-			_, err := io.Copy(w, body)
+			out, stop := giveOut(ctx, w)
+			defer stop()
+			_, err := io.CopyBuffer(out, body, make([]byte, bodyBuffer))
 			return s.departed(r, err)
 		})
 	})

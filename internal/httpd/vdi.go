@@ -46,7 +46,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	var in *stream
-	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (_ any, err error) {
+	err = s.run(r, t, func(ctx context.Context, work *task.Task) (_ any, err error) {
 		if in, err = s.takeOverImage(w, r, t, work.Ref()); err != nil {
 			return nil, err
 		}
@@ -261,7 +261,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	begun := false
-	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+	err = s.run(r, t, func(ctx context.Context, work *task.Task) (any, error) {
 		export, err := s.Storage.OpenExport(ctx, work, vdi)
 		if err != nil {
 			return "", err
@@ -271,7 +271,9 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		begun = true
 		exportHeaders(w.Header(), export.UUID, work.Ref(), offset, length, export.Size, status)
 		w.WriteHeader(status)
-		return "", s.departed(r, export.Write(ctx, w, offset, length))
+		out, stop := giveOut(ctx, w)
+		defer stop()
+		return "", s.departed(r, export.Write(ctx, out, offset, length))
 	})
 	s.cutOff(w, err, begun)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -174,26 +173,16 @@ func FollowRotation(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], l
 		return (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
 	}
 	for {
-		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return due(tx), nil }); err != nil {
-			return err
-		}
 		var now Phase
-		err := d.Update(ctx, func(tx *db.Tx) error {
+		err := attend(ctx, d, me, log, "replace the pool's authority", 0, due, func(tx *db.Tx) error {
 			if !due(tx) {
-				return ErrNotCoordinator // another host is, and has taken the step
+				return ErrNotCoordinator // another host was, and has taken the step
 			}
 			return db.Change(tx, theTrust, func(t *trust) error { err := t.step(); now = phaseOf(*t); return err })
 		})
-		switch {
-		case err == nil:
-			log.Info("the pool's authority is replaced", "phase", now)
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !errors.Is(err, ErrNotCoordinator):
-			log.Warn("replace the pool's authority", "error", err)
-			if err := pause(ctx, retryPause); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
+		log.Info("the pool's authority is replaced", "phase", now)
 	}
 }
