@@ -166,9 +166,6 @@ func (t *trust) step() error {
 // FollowRotation takes the replacement of the authority from step to step, on the coordinator, until ctx ends.
 func FollowRotation(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
 	due := func(tx *db.Tx) bool {
-		if Coordinating(tx, me) != nil {
-			return false
-		}
 		phase, waiting := Rotation(tx)
 		return (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
 	}
