@@ -15,6 +15,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/rpc"
+	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
 
@@ -188,6 +189,28 @@ func TestUploads(t *testing.T) {
 		}
 		s.nothingLeft(t, patch.VDI)
 		s.forget(t, xenapi.Ref[xenapi.PoolPatch](rec.Result))
+	}
+}
+
+// The task of a client that reads every result as XML-RPC has one that it can read; those of all others have the bare ref.
+func TestUploadForXenOrchestra(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed := s.signed(t, 0)
+	for label, reads := range map[string]bool{
+		"Xapi#putResource /pool_patch_upload": true, "[XO] Patch upload": true, "upload": false, "": false, "my Xapi#putResource ": false,
+	} {
+		ref, err := s.tasks.Create(t.Context(), task.Spec{Label: label, Session: theRoot})
+		must(t, err)
+		w := s.beginUpload(t, "PUT /pool_patch_upload?session_id="+theRoot+"&task_id="+string(ref)+" HTTP/1.0", fmt.Sprint("Content-Length: ", len(signed)))
+		resp := w.head()
+		w.send(signed)
+		w.rest(resp)
+		result := get(s, ref).Result
+		bare := strings.TrimSuffix(strings.TrimPrefix(result, "<value>"), "</value>")
+		if (bare != result) != reads || !strings.HasPrefix(bare, "OpaqueRef:") {
+			t.Errorf("the task %q has the result %q", label, result)
+		}
 	}
 }
 
