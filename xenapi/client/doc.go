@@ -3,7 +3,8 @@
 //
 // [Dial] logs in. [Call] is one message and its result, with the records of package xenapi; [Run] is one
 // that may take long, as a task whose progress is shown. [Client.UploadPatch], [Client.DownloadPatch],
-// [Client.ImportVDI] and [Client.ExportVDI] stream, in constant memory.
+// [Client.ImportVDI] and [Client.ExportVDI] stream, in constant memory. [Client.Watch] follows what changes, over
+// broken connections and hosts that start again.
 //
 // The package is not a cache and not a shell: it keeps no records, prints nothing and reads no files but
 // those that it is given.
