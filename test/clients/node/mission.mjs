@@ -22,6 +22,10 @@ await fails(stranger.connect(), 'SESSION_AUTHENTICATION_FAILED')
 const xapi = createClient({ ...options, auth: { user: 'root', password } })
 await xapi.connect()
 await xapi.objectsFetched
+// It fetches tasks anew when events have told of others than valid_ref_counts has.
+let refetched = 0
+const refresh = xapi._refreshCachedRecords
+xapi._refreshCachedRecords = types => (refetched++, refresh.call(xapi, types))
 const [host] = await xapi.getAllRecords('host')
 assert.equal(xapi.pool.master, host.$ref)
 const cached = xapi.getObject(host.$id)
@@ -61,6 +65,9 @@ await fails(upload(Buffer.from('no patch')), 'INVALID_PATCH')
 const bad = Readable.from([Buffer.from('no patch')])
 bad.length = 8
 await fails(upload(bad), 'INVALID_PATCH')
+const back = await xapi.getResource('/pool_patch_download', { query: { uuid: basename(piped) } })
+assert.deepEqual(Buffer.from(await back.body.arrayBuffer()), await readFile(piped))
+assert.equal(await back.task, '')
 
 // Tasks that are waited for by events, and errors with their parameters.
 const patch = known(basename(applied))
@@ -89,6 +96,8 @@ for (const file of [applied, piped, buffered]) {
   if (file !== applied) await until(() => known(record.uuid) === undefined)
 }
 assert.equal((await xapi.getRecordByUuid('pool_patch', patch.uuid)).$VDI, undefined)
+
+assert.equal(refetched, 0)
 
 // A session that ended meanwhile is replaced by itself.
 await xapi._call('session.logout', [xapi.sessionId])
