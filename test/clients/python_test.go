@@ -11,6 +11,6 @@ import (
 func python(t *testing.T, d *harness.Daemon) {
 	program := &harness.Program{Guidance: "restartXAPI", Tail: strings.Repeat("p", 3<<20)}
 	file := signed(t, program)[0]
-	drive(t, "python3", "python/mission.py", "https://"+d.Address(), harness.Password, program.UUID, file)
+	drive(t, "python3", "python/mission.py", "https://"+d.Address(), d.Socket(), harness.Password, program.UUID, file)
 	ran(t, d, program)
 }

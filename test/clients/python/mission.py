@@ -1,15 +1,16 @@
-"""A patch's whole life with Python's standard library: mission.py URL PASSWORD UUID FILE
+"""A patch's whole life with Python's standard library: mission.py URL SOCKET PASSWORD UUID FILE
 
 FILE is a signed patch with the given UUID, which says restartXAPI.
 """
 import base64
 import http.client
+import socket
 import ssl
 import sys
 import urllib.parse
 import xmlrpc.client
 
-url, password, uuid, file = sys.argv[1:]
+url, socket_path, password, uuid, file = sys.argv[1:]
 address = urllib.parse.urlsplit(url).netloc
 insecure = ssl._create_unverified_context()
 
@@ -18,11 +19,21 @@ class Failure(Exception):
     """An error of the API: its code and parameters."""
 
 
+class Socket(xmlrpc.client.Transport):
+    """Calls over the host's unix socket, which XenAPI.xapi_local() makes."""
+
+    def make_connection(self, host):
+        connection = http.client.HTTPConnection(host)
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.connect(socket_path)
+        return connection
+
+
 class Session:
     """Calls as XenAPI.py makes them: over XML-RPC, with the session before the parameters."""
 
-    def __init__(self, path="/"):
-        self.proxy = xmlrpc.client.ServerProxy(url + path, context=insecure)
+    def __init__(self, proxy=None):
+        self.proxy = proxy or xmlrpc.client.ServerProxy(url, context=insecure)
         self.ref = None
 
     def login(self, *args):
@@ -49,9 +60,11 @@ def fails(code, f, *args):
     raise AssertionError("%s did not come" % code)
 
 
-# Two, three and four parameters log in, at both paths; wrong and missing ones do not.
+# Two, three and four parameters log in, at both paths; wrong and missing ones do not. The socket's owner needs no password.
 s = Session().login("root", password, "1.0", "mission.py")
-for session in Session().login("root", password), Session("/RPC2").login("root", password, "2.3"):
+rpc2 = Session(xmlrpc.client.ServerProxy(url + "/RPC2", context=insecure))
+local = Session(xmlrpc.client.ServerProxy("http://_var_lib_xcp_xapi", transport=Socket()))
+for session in Session().login("root", password), rpc2.login("root", password, "2.3"), local.login("root", ""):
     assert session.call("session.get_is_local_superuser", session.ref) is True
     assert session.call("session.logout") == ""
     fails("SESSION_INVALID", session.call, "pool.get_all")
