@@ -6,9 +6,7 @@ import (
 	"errors"
 	"os"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"poolpatch/test/harness"
 	"poolpatch/xenapi"
@@ -55,96 +53,4 @@ func golang(t *testing.T, d *harness.Daemon) {
 	if _, err := client.Run[string](ctx, pool, nil, "VDI.destroy", vdi); err != nil {
 		t.Error(err)
 	}
-}
-
-// follower carries out what a watch tells.
-type follower struct {
-	mu           sync.Mutex
-	patches      map[xenapi.Ref[xenapi.PoolPatch]]xenapi.PoolPatch
-	disconnected int
-	lost         int
-	err          error
-}
-
-func (f *follower) follow(ctx context.Context, pool *client.Client) {
-	for batch, err := range pool.Watch(ctx, "pool_patch") {
-		f.take(batch, err)
-	}
-}
-
-func (f *follower) take(batch client.Batch, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if _, passes := errors.AsType[*client.Disconnected](err); passes {
-		f.disconnected++
-		return
-	}
-	f.err = errors.Join(f.err, err)
-	if batch.Lost {
-		f.lost++
-	}
-	for _, e := range batch.Events {
-		ref := xenapi.Ref[xenapi.PoolPatch](e.Ref)
-		delete(f.patches, ref)
-		if e.Operation != xenapi.EventOperationDel {
-			rec, err := client.Snapshot[xenapi.PoolPatch](e)
-			f.patches[ref], f.err = rec, errors.Join(f.err, err)
-		}
-	}
-}
-
-// knows waits until just these patches are known.
-func (f *follower) knows(t *testing.T, what string, refs ...xenapi.Ref[xenapi.PoolPatch]) {
-	t.Helper()
-	harness.Eventually(t, what, func() bool {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		for _, ref := range refs {
-			if f.patches[ref].UUID == "" {
-				return false
-			}
-		}
-		return len(f.patches) == len(refs)
-	})
-}
-
-// TestWatchOverRestarts follows a daemon that is started again, and one that is killed. What is deleted before the watch hears of
-// the daemon again is known to be gone.
-func TestWatchOverRestarts(t *testing.T) {
-	t.Parallel()
-	d := harness.Start(t, harness.Options{Trusted: []*harness.Key{harness.TheKey(t)}})
-	d.KeepAddress()
-	ctx, cancel := context.WithCancel(t.Context())
-	pool := d.Secure()
-	f := &follower{patches: map[xenapi.Ref[xenapi.PoolPatch]]xenapi.PoolPatch{}}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		f.follow(ctx, pool)
-	}()
-	upload := func() xenapi.Ref[xenapi.PoolPatch] {
-		p := harness.Program{}
-		return d.Upload(p.Signed(t))
-	}
-	one, two := upload(), upload()
-	f.knows(t, "both patches are told", one, two)
-	d.Restart()
-	d.Do("pool_patch.destroy", one)
-	f.knows(t, "the watch knows what has gone after a restart", two)
-	d.Kill()
-	d.Again(harness.Build{})
-	d.Do("pool_patch.destroy", two)
-	three := upload()
-	f.knows(t, "the watch knows what came and went after a kill", three)
-	cancel()
-	<-ended
-	if f.disconnected < 2 || f.lost < 2 || !errors.Is(f.err, context.Canceled) {
-		t.Errorf("the watch was disconnected %d times, lost events %d times and ended with %v", f.disconnected, f.lost, f.err)
-	}
-	closing, done := context.WithTimeout(context.Background(), time.Minute)
-	defer done()
-	if err := pool.Close(closing); err != nil {
-		t.Error(err)
-	}
-	d.Clean()
 }
