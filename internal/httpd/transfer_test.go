@@ -386,6 +386,38 @@ func image() []byte {
 	return b
 }
 
+// The empty import with which one client asks whether it may import leaves the VDI to the real one, which comes before the
+// answer to the question has ended. Where it does not know the length of that, the question says 1 PiB too.
+func TestTheEmptyProbeLeavesTheVDIAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vdi := s.newVDI(t, mib)
+	put := func(length int) (*wire, xenapi.Ref[xenapi.Task]) {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "PUT /import_raw_vdi?vdi="+string(vdi)+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool",
+			"Cookie: session_id="+theRoot, fmt.Sprint("Content-Length: ", length))
+		return w, ref
+	}
+	for _, length := range []int{0, 1 << 50} {
+		asking, question := put(length)
+		asked := asking.head()
+		image, ref := put(mib)
+		resp := image.head()
+		image.send(make([]byte, mib/2))
+		asking.end()
+		if body := asking.rest(asked); asked.StatusCode != 200 || body != "" {
+			t.Errorf("the probe of length %d is answered %d %q", length, asked.StatusCode, body)
+		}
+		image.send(make([]byte, mib/2))
+		image.rest(resp)
+		for what, ref := range map[string]xenapi.Ref[xenapi.Task]{"probe": question, "image": ref} {
+			if rec := get(s, ref); rec.Status != xenapi.TaskStatusSuccess {
+				t.Errorf("length %d: the %s: %q", length, what, rec.ErrorInfo)
+			}
+		}
+	}
+}
+
 func TestImportAndExport(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
