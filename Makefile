@@ -11,7 +11,7 @@ demo: build ## a throwaway pool, a patch of your own, its whole life; leaves not
 	bin/poolpatch demo
 
 .PHONY: test
-test: deps format vet staticcheck ## everything that must pass; installs the Debian packages that it lacks
+test: deps format vet staticcheck ## everything that must pass; installs what it lacks: Debian packages, an npm package
 	# Not from the cache: the tests in test/ build the binary themselves, which the cache does not see. Vet has been run.
 	@go test -race -vet=off -count=1 -timeout 20m ./...
 
@@ -20,7 +20,7 @@ build: ## bin/poolpatch
 	go build -trimpath -o bin/poolpatch ./cmd/poolpatch
 
 .PHONY: deps
-deps: ## Debian packages that the tests use
+deps: ## Debian packages, and one of npm with what it needs, that the tests use
 	@build/deps
 
 .PHONY: format

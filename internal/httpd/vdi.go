@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -55,7 +56,16 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 			return s.importNew(ctx, work, sr, in)
 		}
 		s.about(work, vdi)
-		return vdi, s.Storage.ImportRaw(ctx, work, vdi, in.body, in.length)
+		// The VDI is left alone until there is something to write: one client asks with an empty image whether the real one
+		// may come, and sends that while its question still ends. They must not meet at the VDI.
+		body := bufio.NewReader(in.body)
+		switch _, err := body.Peek(1); {
+		case err == io.EOF:
+			return vdi, nil
+		case err != nil:
+			return nil, err
+		}
+		return vdi, s.Storage.ImportRaw(ctx, work, vdi, body, in.length)
 	})
 	if in == nil {
 		s.cutOff(w, err, false)
