@@ -99,6 +99,16 @@ const (
 	CodeVDIIOError                                = "VDI_IO_ERROR"
 	CodeVDIIncompatibleType                       = "VDI_INCOMPATIBLE_TYPE"
 	CodeVDICopyFailed                             = "VDI_COPY_FAILED"
+	CodeDeviceAlreadyAttached                     = "DEVICE_ALREADY_ATTACHED"
+	CodeDeviceAlreadyDetached                     = "DEVICE_ALREADY_DETACHED"
+	CodeDeviceAlreadyExists                       = "DEVICE_ALREADY_EXISTS"
+	CodeDeviceDetachRejected                      = "DEVICE_DETACH_REJECTED"
+	CodeInvalidDevice                             = "INVALID_DEVICE"
+	CodeVBDNotRemovableMedia                      = "VBD_NOT_REMOVABLE_MEDIA"
+	CodeVBDIsEmpty                                = "VBD_IS_EMPTY"
+	CodeVBDNotEmpty                               = "VBD_NOT_EMPTY"
+	CodeVBDNotUnpluggable                         = "VBD_NOT_UNPLUGGABLE"
+	CodeVBDCDsMustBeReadonly                      = "VBD_CDS_MUST_BE_READONLY"
 	CodeEventsLost                                = "EVENTS_LOST"
 	CodeEventFromTokenParseFailure                = "EVENT_FROM_TOKEN_PARSE_FAILURE"
 	CodeRoleNotFound                              = "ROLE_NOT_FOUND"
@@ -205,6 +215,16 @@ var sentences = map[string]string{
 	CodeVDIIOError:                                "Reading or writing the VDI failed.",
 	CodeVDIIncompatibleType:                       "The VDI's type does not allow this.",
 	CodeVDICopyFailed:                             "The VDI could not be copied.",
+	CodeDeviceAlreadyAttached:                     "The device is already attached.",
+	CodeDeviceAlreadyDetached:                     "The device is not attached.",
+	CodeDeviceAlreadyExists:                       "The virtual machine already has a device with this number.",
+	CodeDeviceDetachRejected:                      "The device is still in use.",
+	CodeInvalidDevice:                             "There can be no device with this number.",
+	CodeVBDNotRemovableMedia:                      "The drive's medium cannot be removed: it is not a CD drive.",
+	CodeVBDIsEmpty:                                "The drive is empty.",
+	CodeVBDNotEmpty:                               "The drive is not empty.",
+	CodeVBDNotUnpluggable:                         "The VBD is marked as one that is not unplugged.",
+	CodeVBDCDsMustBeReadonly:                      "A CD is attached read-only.",
 	CodeEventsLost:                                "Events were lost; fetch everything anew.",
 	CodeEventFromTokenParseFailure:                "The token is not one that event.from gave.",
 	CodeRoleNotFound:                              "There is no such role.",
@@ -692,6 +712,56 @@ func ErrVDIIncompatibleType(vdi Ref[VDI], vdiType string) *Error {
 // ErrVDICopyFailed makes VDI_COPY_FAILED: the VDI could not be copied.
 func ErrVDICopyFailed() *Error {
 	return NewError(CodeVDICopyFailed)
+}
+
+// ErrDeviceAlreadyAttached makes DEVICE_ALREADY_ATTACHED: the device is already attached.
+func ErrDeviceAlreadyAttached(vbd Ref[VBD]) *Error {
+	return NewError(CodeDeviceAlreadyAttached, vbd.String())
+}
+
+// ErrDeviceAlreadyDetached makes DEVICE_ALREADY_DETACHED: the device is not attached.
+func ErrDeviceAlreadyDetached(vbd Ref[VBD]) *Error {
+	return NewError(CodeDeviceAlreadyDetached, vbd.String())
+}
+
+// ErrDeviceAlreadyExists makes DEVICE_ALREADY_EXISTS: the virtual machine already has a device with this number.
+func ErrDeviceAlreadyExists(device string) *Error {
+	return NewError(CodeDeviceAlreadyExists, device)
+}
+
+// ErrDeviceDetachRejected makes DEVICE_DETACH_REJECTED: the device is still in use.
+func ErrDeviceDetachRejected(class string, vbd Ref[VBD], reason string) *Error {
+	return NewError(CodeDeviceDetachRejected, class, vbd.String(), reason)
+}
+
+// ErrInvalidDevice makes INVALID_DEVICE: there can be no device with this number.
+func ErrInvalidDevice(device string) *Error {
+	return NewError(CodeInvalidDevice, device)
+}
+
+// ErrVBDNotRemovableMedia makes VBD_NOT_REMOVABLE_MEDIA: the drive's medium cannot be removed: it is not a CD drive.
+func ErrVBDNotRemovableMedia(vbd Ref[VBD]) *Error {
+	return NewError(CodeVBDNotRemovableMedia, vbd.String())
+}
+
+// ErrVBDIsEmpty makes VBD_IS_EMPTY: the drive is empty.
+func ErrVBDIsEmpty(vbd Ref[VBD]) *Error {
+	return NewError(CodeVBDIsEmpty, vbd.String())
+}
+
+// ErrVBDNotEmpty makes VBD_NOT_EMPTY: the drive is not empty.
+func ErrVBDNotEmpty(vbd Ref[VBD]) *Error {
+	return NewError(CodeVBDNotEmpty, vbd.String())
+}
+
+// ErrVBDNotUnpluggable makes VBD_NOT_UNPLUGGABLE: the VBD is marked as one that is not unplugged.
+func ErrVBDNotUnpluggable(vbd Ref[VBD]) *Error {
+	return NewError(CodeVBDNotUnpluggable, vbd.String())
+}
+
+// ErrVBDCDsMustBeReadonly makes VBD_CDS_MUST_BE_READONLY: a CD is attached read-only.
+func ErrVBDCDsMustBeReadonly() *Error {
+	return NewError(CodeVBDCDsMustBeReadonly)
 }
 
 // ErrEventsLost makes EVENTS_LOST: events were lost; fetch everything anew.

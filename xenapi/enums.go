@@ -272,6 +272,52 @@ func (OnBoot) Values() []string {
 	return []string{"reset", "persist"}
 }
 
+// VBDOperation is the enum vbd_operations.
+type VBDOperation string
+
+const (
+	VBDOperationAttach      VBDOperation = "attach"
+	VBDOperationEject       VBDOperation = "eject"
+	VBDOperationInsert      VBDOperation = "insert"
+	VBDOperationPlug        VBDOperation = "plug"
+	VBDOperationUnplug      VBDOperation = "unplug"
+	VBDOperationUnplugForce VBDOperation = "unplug_force"
+	VBDOperationPause       VBDOperation = "pause"
+	VBDOperationUnpause     VBDOperation = "unpause"
+)
+
+// Values lists the enum in its declared order.
+func (VBDOperation) Values() []string {
+	return []string{"attach", "eject", "insert", "plug", "unplug", "unplug_force", "pause", "unpause"}
+}
+
+// VBDType is the enum vbd_type.
+type VBDType string
+
+const (
+	VBDTypeCD     VBDType = "CD"
+	VBDTypeDisk   VBDType = "Disk"
+	VBDTypeFloppy VBDType = "Floppy"
+)
+
+// Values lists the enum in its declared order.
+func (VBDType) Values() []string {
+	return []string{"CD", "Disk", "Floppy"}
+}
+
+// VBDMode is the enum vbd_mode.
+type VBDMode string
+
+const (
+	VBDModeRO VBDMode = "RO"
+	VBDModeRW VBDMode = "RW"
+)
+
+// Values lists the enum in its declared order.
+func (VBDMode) Values() []string {
+	return []string{"RO", "RW"}
+}
+
 // VMPowerState is the enum vm_power_state.
 type VMPowerState string
 

@@ -11,7 +11,7 @@ type (
 	PIF            struct{}
 	PUSB           struct{}
 	Repository     struct{}
-	VBD            struct{}
+	VBDMetrics     struct{}
 	VGPU           struct{}
 	VIF            struct{}
 	VMPP           struct{}
@@ -54,7 +54,7 @@ func (PUSB) Class() string { return "PUSB" }
 func (Repository) Class() string { return "Repository" }
 
 // Class names the XenAPI class.
-func (VBD) Class() string { return "VBD" }
+func (VBDMetrics) Class() string { return "VBD_metrics" }
 
 // Class names the XenAPI class.
 func (VGPU) Class() string { return "VGPU" }

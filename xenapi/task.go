@@ -29,6 +29,8 @@ type Task struct {
 	ByClient bool `json:"by_client" xenapi:"internal"`
 	// CancelRequested is set by task.cancel; whoever runs the task notices it.
 	CancelRequested bool `json:"cancel_requested" xenapi:"internal"`
+	// CancelReason is the error, code and parameters, that the task ends with then; empty for TASK_CANCELLED.
+	CancelReason []string `json:"cancel_reason" xenapi:"internal"`
 	// KillRequested is set when even a step that is not interrupted is to be ended.
 	KillRequested bool `json:"kill_requested" xenapi:"internal"`
 	// Roams: no host runs the task. It waits for one to take it, or whichever host is the coordinator sees to it; so the

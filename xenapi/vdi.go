@@ -10,7 +10,7 @@ type VDI struct {
 	AllowedOperations   []VDIOperation          `json:"allowed_operations" xenapi:"runtime,since=rio"`
 	CurrentOperations   map[string]VDIOperation `json:"current_operations" xenapi:"runtime,since=rio"`
 	SR                  Ref[SR]                 `json:"SR" xenapi:"constructor,since=rio,required"`
-	VBDs                []Ref[VBD]              `json:"VBDs" xenapi:"runtime,since=rio"`
+	VBDs                []Ref[VBD]              `json:"VBDs" xenapi:"runtime,since=rio,inverse=VBD.VDI"`
 	CrashDumps          []Ref[Crashdump]        `json:"crash_dumps" xenapi:"runtime,since=rio"`
 	VirtualSize         int64                   `json:"virtual_size" xenapi:"constructor,since=rio,required"`
 	PhysicalUtilisation int64                   `json:"physical_utilisation" xenapi:"runtime,since=rio"`

@@ -32,7 +32,7 @@ type VM struct {
 	ActionsAfterCrash           OnCrashBehaviour       `json:"actions_after_crash" xenapi:"constructor,since=rio"`
 	Consoles                    []Ref[Console]         `json:"consoles" xenapi:"runtime,since=rio"`
 	VIFs                        []Ref[VIF]             `json:"VIFs" xenapi:"runtime,since=rio"`
-	VBDs                        []Ref[VBD]             `json:"VBDs" xenapi:"runtime,since=rio"`
+	VBDs                        []Ref[VBD]             `json:"VBDs" xenapi:"runtime,since=rio,inverse=VBD.VM"`
 	VUSBs                       []Ref[VUSB]            `json:"VUSBs" xenapi:"runtime,since=rio"`
 	CrashDumps                  []Ref[Crashdump]       `json:"crash_dumps" xenapi:"runtime,since=rio"`
 	VTPMs                       []Ref[VTPM]            `json:"VTPMs" xenapi:"runtime,since=rio"`

@@ -13,7 +13,7 @@ import (
 func records() []xenapi.Object {
 	return []xenapi.Object{
 		xenapi.Session{}, xenapi.Task{}, xenapi.Pool{}, xenapi.Host{}, xenapi.HostMetrics{}, xenapi.HostPatch{},
-		xenapi.PoolPatch{}, xenapi.SM{}, xenapi.SR{}, xenapi.PBD{}, xenapi.VDI{}, xenapi.VM{}, xenapi.User{},
+		xenapi.PoolPatch{}, xenapi.SM{}, xenapi.SR{}, xenapi.PBD{}, xenapi.VDI{}, xenapi.VM{}, xenapi.VBD{}, xenapi.User{},
 		xenapi.Role{}, xenapi.Message{},
 	}
 }

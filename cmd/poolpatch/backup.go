@@ -58,6 +58,9 @@ database directory must be empty: move an old one away first. The pool's other h
 each has left the pool that was ("pool leave"): together they could go on as that. Then they are started,
 and join, one by one.
 
+A daemon that runs with --etcd-endpoints does not look at this database. Started without them, it goes on
+with the pool in the backup. An etcd of your own is restored by its own means (etcdctl snapshot restore).
+
 Nothing is left of a restoration that fails.`,
 		Example: `  systemctl stop poolpatch
   mv /var/lib/poolpatch/etcd /var/lib/poolpatch/etcd.old
@@ -81,7 +84,7 @@ Nothing is left of a restoration that fails.`,
 			if err != nil {
 				return err
 			}
-			c.note("restored %d keys; start the daemon now", n)
+			c.note("restored %d keys; start the daemon now (without --etcd-endpoints, if it had them)", n)
 			return nil
 		},
 	}

@@ -259,10 +259,13 @@ func (d *demo) title(format string, args ...any) {
 	d.say("\n%d. "+format, append([]any{d.step}, args...)...)
 }
 
+// demoIndent sets what is shown apart from what is said.
+const demoIndent = "     "
+
 // show prints lines of text apart from what is said.
 func (d *demo) show(text string) {
 	for line := range strings.Lines(text) {
-		d.say("     %s", strings.TrimRight(line, "\n"))
+		d.say(demoIndent+"%s", strings.TrimRight(line, "\n"))
 	}
 }
 
@@ -449,14 +452,10 @@ func (d *demo) roll(ctx context.Context) error {
 	if _, err := d.pool.Async(ctx, "pool_patch.pool_apply", d.patch.Ref); err != nil {
 		return err
 	}
-	r, err := d.awaitRollout(ctx, func(r rollout.Rollout) bool {
+	_, err := d.awaitRollout(ctx, func(r rollout.Rollout) bool {
 		return d.state(r, 0) == rollout.Applied && d.state(r, 1) == rollout.Applied && d.state(r, 2) == rollout.Applying && d.running(ctx)
 	})
-	if err != nil {
-		return err
-	}
-	d.show(table(r, nil))
-	return nil
+	return err
 }
 
 func (d *demo) slow() string { return filepath.Join(d.hosts[2].root, "etc/slow") }
@@ -476,12 +475,20 @@ func (d *demo) state(r rollout.Rollout, host int) rollout.State {
 	return rollout.Unknown
 }
 
+// awaitRollout shows the rollout until something holds of it.
 func (d *demo) awaitRollout(ctx context.Context, holds func(rollout.Rollout) bool) (r rollout.Rollout, err error) {
-	return r, until(ctx, func() bool {
-		found, ferr := rolloutOf(ctx, d.pool, d.patch.Ref)
+	v := d.newView()
+	v.indent = demoIndent
+	err = until(ctx, func() bool {
+		found, err := rolloutOf(ctx, d.pool, d.patch.Ref)
+		if err != nil {
+			return false // it has not begun
+		}
 		r = found
-		return ferr == nil && holds(r)
+		v.show(r, nil)
+		return holds(r)
 	})
+	return r, err
 }
 
 // powerCut kills host3 in the middle of the apply, and starts it again.
@@ -508,7 +515,6 @@ func (d *demo) powerCut(ctx context.Context) error {
 	if d.state(r, 2) != rollout.Interrupted {
 		return fmt.Errorf("host3 is %s, not interrupted", d.state(r, 2))
 	}
-	d.show(table(r, nil))
 	return nil
 }
 

@@ -22,7 +22,9 @@ host keeps its local SRs and the patches that it has applied; what else its copy
 it knows no more.
 
 A pool that lives is left by "poolpatch pool eject", which this command does not replace: here nobody
-tells the pool, and it counts on the host until "poolpatch host destroy".`,
+tells the pool, and it counts on the host until "poolpatch host destroy".
+
+A daemon that runs with --etcd-endpoints is of the pool in that etcd, and leaves it when it is started without.`,
 		Example: `  systemctl stop poolpatch
   poolpatch pool leave
   systemctl start poolpatch`,

@@ -139,6 +139,7 @@ func (c *cli) roll(ctx context.Context, p *client.Client, o object[xenapi.PoolPa
 	}()
 	patient := context.WithoutCancel(ctx)
 	v := c.newView()
+	var last rollout.Rollout
 	for ended := false; !ended; {
 		select {
 		case err = <-done:
@@ -147,14 +148,26 @@ func (c *cli) roll(ctx context.Context, p *client.Client, o object[xenapi.PoolPa
 		}
 		// The record of an earlier rollout is not this one's.
 		if r, rerr := rolloutOf(patient, p, o.Ref); rerr == nil && r.Task == task {
+			last = r
 			v.show(r, guidanceOf(patient, p))
 		}
 	}
 	if err != nil {
 		return rollError(ctx, err, short(o.Rec.UUID))
 	}
-	c.note("%s is applied on every host%s", oneLine(o.Rec.NameLabel), afterwards(o.Rec))
+	c.note("%s is applied on every host%s%s", oneLine(o.Rec.NameLabel), leftOut(last), afterwards(o.Rec))
 	return nil
+}
+
+// leftOut says which hosts a rollout has skipped that do not have the patch.
+func leftOut(r rollout.Rollout) string {
+	var names []string
+	for _, t := range r.Hosts {
+		if t.State == rollout.Skipped && t.Reason == rollout.Offline {
+			names = append(names, oneLine(t.Name))
+		}
+	}
+	return after(" but those that are offline: ", strings.Join(names, ", "))
 }
 
 // rollError says of a rollout that a person ended, or of which the daemon has told no end, what becomes of it.
@@ -278,11 +291,12 @@ func (c *cli) patchWish(use, short, message string, more *bool) *cobra.Command {
 
 // view shows a rollout again and again: on a terminal in the same place, else a line for each host that changed.
 type view struct {
-	w     io.Writer
-	tty   *os.File          // nil where it is no terminal
-	lines int               // that are on the screen
-	shown map[string]string // by host, where it is no terminal
-	once  bool
+	w      io.Writer
+	indent string            // before each line
+	tty    *os.File          // nil where it is no terminal
+	lines  int               // that are on the screen
+	shown  map[string]string // by host, where it is no terminal
+	once   bool
 }
 
 func (c *cli) newView() *view {
@@ -294,7 +308,7 @@ func (c *cli) newView() *view {
 }
 
 func (v *view) show(r rollout.Rollout, needs map[string]string) {
-	text := table(r, needs)
+	text := indented(table(r, needs), v.indent)
 	if v.tty != nil {
 		v.draw(text, r.Phase == rollout.PhaseDone)
 		return
@@ -310,7 +324,7 @@ func (v *view) show(r rollout.Rollout, needs map[string]string) {
 	for _, row := range r.Rows() {
 		if v.shown[row.Host] != string(row.State) {
 			v.shown[row.Host] = string(row.State)
-			fmt.Fprintf(v.w, "%s: %s%s\n", oneLine(row.Host), row.State, after(": ", row.Error))
+			fmt.Fprintf(v.w, "%s%s: %s%s\n", v.indent, oneLine(row.Host), row.State, after(": ", row.Error))
 		}
 	}
 }
@@ -337,6 +351,14 @@ func (v *view) draw(text string, last bool) {
 		columns = 80
 	}
 	fmt.Fprint(v.w, keepWidth+narrow(text, columns)+takeWidth)
+}
+
+func indented(text, indent string) string {
+	var b strings.Builder
+	for line := range strings.Lines(text) {
+		b.WriteString(indent + line)
+	}
+	return b.String()
 }
 
 // narrow cuts each line of a text to a number of columns.

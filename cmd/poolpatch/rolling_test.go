@@ -35,6 +35,15 @@ func TestHeadingOfARollout(t *testing.T) {
 	}
 }
 
+func TestHostsThatWereLeftOutAreNamed(t *testing.T) {
+	t.Parallel()
+	r := rolled(rollout.PhaseDone, rollout.Applied, rollout.Skipped, rollout.Skipped)
+	r.Hosts[1].Reason, r.Hosts[2].Reason, r.Hosts[2].Name = rollout.AlreadyApplied, rollout.Offline, "host3"
+	if got := leftOut(r); got != " but those that are offline: host3" {
+		t.Error(got)
+	}
+}
+
 // A table that is drawn again takes as many rows as it has lines: else the old ones stay on the screen.
 func TestALiveTableKeepsToItsRows(t *testing.T) {
 	t.Parallel()
@@ -57,6 +66,23 @@ func TestALiveTableKeepsToItsRows(t *testing.T) {
 	}
 	if !strings.Contains(draws[0], "…") || !strings.Contains(draws[2], "LONG_LONG_LONG_LONG_LONG_LONG_LONG_LONG_") || strings.Contains(draws[2], keepWidth) {
 		t.Errorf("the last table is not whole: %q", draws[2])
+	}
+}
+
+// Where there is no terminal the table stands once, and each change is a line.
+func TestAPlainTableStandsOnce(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	v := (&cli{stdout: &out}).newView()
+	v.indent = "  "
+	for _, state := range []rollout.State{rollout.Applying, rollout.Applying, rollout.Applied} {
+		r := rolled(rollout.PhaseApply, state)
+		r.Hosts[0].Error = nil
+		v.show(r, nil)
+	}
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	if len(lines) != 4 || !strings.HasPrefix(lines[1], "  HOST") || lines[3] != "  host: applied" {
+		t.Errorf("%q", lines)
 	}
 }
 

@@ -57,7 +57,7 @@ func tables() []db.Table {
 	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
-		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](),
 		db.TableOf[task.Belonging](),
 	)
@@ -389,8 +389,9 @@ func (h *host) collect(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-ticker.C:
+			workless := h.tasks.EndWorkless(ctx)
 			h.tasks.UndoEnded(ctx, h.storage.Undo())
-			err := errors.Join(h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx), h.tellExpiring(ctx, now))
+			err := errors.Join(workless, h.auth.Collect(ctx, now), h.tasks.Collect(ctx, now), h.patches.Collect(ctx), h.storage.RefreshAll(ctx), h.scan(ctx), h.tellExpiring(ctx, now))
 			if err != nil && ctx.Err() == nil {
 				h.log.Warn("collection", "error", err)
 			}

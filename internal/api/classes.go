@@ -9,6 +9,7 @@ func Classes() []*xenapi.Class {
 		xenapi.ClassOf[xenapi.Host](), xenapi.ClassOf[xenapi.HostMetrics](), xenapi.ClassOf[xenapi.HostPatch](),
 		xenapi.ClassOf[xenapi.PoolPatch](), xenapi.ClassOf[xenapi.PoolUpdate](), xenapi.ClassOf[xenapi.SM](), xenapi.ClassOf[xenapi.SR](),
 		xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.VM](),
+		xenapi.ClassOf[xenapi.VBD](),
 		xenapi.ClassOf[xenapi.User](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Subject](), xenapi.ClassOf[xenapi.Message](),
 	}
 }

@@ -188,8 +188,8 @@ func TestFollowingEventsGivesTheRecordsOfGetRecord(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
 	token := ""
-	known := map[string]map[string]rpc.Value{"SR": {}, "VDI": {}, "PBD": {}, "host": {}}
-	selectors := []string{"SR", "VDI", "PBD", "host"}
+	known := map[string]map[string]rpc.Value{"SR": {}, "VDI": {}, "PBD": {}, "VBD": {}, "VM": {}, "host": {}}
+	selectors := []string{"SR", "VDI", "PBD", "VBD", "VM", "host"}
 	follow := func() {
 		t.Helper()
 		batch := p.from(t, token, 0, selectors...)
@@ -223,6 +223,12 @@ func TestFollowingEventsGivesTheRecordsOfGetRecord(t *testing.T) {
 	p.call(t, theRoot, "PBD.plug", pbd)
 	follow()
 	p.using(t, xenapi.Ref[xenapi.VDI](vdi), follow)
+	follow()
+	vbd := p.newVBD(t, vdi)
+	follow()
+	p.call(t, theRoot, "VBD.plug", vbd)
+	follow()
+	p.call(t, theRoot, "VBD.unplug", vbd)
 	follow()
 	p.call(t, theRoot, "VDI.destroy", vdi)
 	follow()

@@ -48,6 +48,10 @@ var places = map[string]place{
 	"PBD.plug":   atPBD,
 	"PBD.unplug": atPBD,
 
+	"VBD.plug":         atVBD,
+	"VBD.unplug":       atVBD,
+	"VBD.unplug_force": atVBD,
+
 	"SR.create":    atNewSR,
 	"SR.probe":     atHost(0),
 	"SR.probe_ext": atHost(0),
@@ -85,6 +89,16 @@ func atCoordinator(tx *db.Tx, _ hostRef, _ []reflect.Value) (hostRef, error) {
 func atPBD(tx *db.Tx, _ hostRef, args []reflect.Value) (hostRef, error) {
 	pbd, err := db.Get(tx, arg[pbdRef](args, 0))
 	return pbd.Host, err
+}
+
+// atVBD is the host whose control domain the VBD is of.
+func atVBD(tx *db.Tx, _ hostRef, args []reflect.Value) (hostRef, error) {
+	vbd, err := db.Get(tx, arg[vbdRef](args, 0))
+	if err != nil {
+		return "", err
+	}
+	vm, err := db.Get(tx, vbd.VM)
+	return vm.ResidentOn, err
 }
 
 // atNewSR makes a shared SR on the coordinator, which has the other hosts plug it.

@@ -85,6 +85,10 @@ func TestWhereMessagesRun(t *testing.T) {
 	vdi := func(name string) xenapi.Ref[xenapi.VDI] { return xenapi.Ref[xenapi.VDI]("OpaqueRef:vdi-" + name) }
 	patch := xenapi.NewRef[xenapi.PoolPatch]()
 	insert(t, p, patch, xenapi.PoolPatch{UUID: "uuid-patch"})
+	for name, host := range map[string]xenapi.Ref[xenapi.Host]{"thirds": third, "fourths": fourth} {
+		insert(t, p, xenapi.Ref[xenapi.VM]("OpaqueRef:vm-"+name), xenapi.VM{UUID: "uuid-vm-" + name, ResidentOn: host})
+		insert(t, p, xenapi.Ref[xenapi.VBD]("OpaqueRef:vbd-"+name), xenapi.VBD{UUID: "uuid-vbd-" + name, VM: xenapi.Ref[xenapi.VM]("OpaqueRef:vm-" + name), Empty: true})
+	}
 	record := func(sr xenapi.Ref[xenapi.SR]) xenapi.VDI {
 		rec := xenapi.New[xenapi.VDI]()
 		rec.SR, rec.Type = sr, xenapi.VDITypeUser
@@ -129,6 +133,12 @@ func TestWhereMessagesRun(t *testing.T) {
 		{message: "PBD.unplug", params: []any{"OpaqueRef:pbd-fourths" + string(fourth)}, code: xenapi.CodeHostOffline},
 		{message: "SR.create", params: newSR(third, false), host: third},
 		{message: "SR.create", params: newSR(third, true), host: second},
+		{message: "VBD.plug", params: []any{"OpaqueRef:vbd-thirds"}, host: third},
+		{message: "VBD.unplug", params: []any{"OpaqueRef:vbd-thirds"}, host: third},
+		{message: "VBD.unplug_force", params: []any{"OpaqueRef:vbd-thirds"}, host: third},
+		{message: "VBD.plug", params: []any{"OpaqueRef:vbd-fourths"}, code: xenapi.CodeHostOffline},
+		{message: "VBD.plug", params: []any{"OpaqueRef:vbd-gone"}, code: xenapi.CodeHandleInvalid},
+		{message: "VBD.assert_attachable", params: []any{"OpaqueRef:vbd-thirds"}, code: xenapi.CodeVBDIsEmpty}, // the database knows
 		{message: "SR.scan", params: []any{sr.thirds}, host: third},
 		{message: "SR.scan", params: []any{sr.shared}, host: second},
 		{message: "SR.scan", params: []any{sr.nobodys}, code: xenapi.CodeSRHasNoPBDs},

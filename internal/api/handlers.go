@@ -188,6 +188,16 @@ func (a *API) handlers() map[string]any {
 		"VDI.set_allow_caching":    a.vdiSetAllowCaching,
 		"VDI.get_nbd_info":         a.vdiNBDInfo,
 
+		"VBD.create":            a.vbdCreate,
+		"VBD.destroy":           a.vbdDestroy,
+		"VBD.plug":              a.vbdPlug,
+		"VBD.unplug":            a.vbdUnplug,
+		"VBD.unplug_force":      a.vbdUnplugForce,
+		"VBD.insert":            a.vbdInsert,
+		"VBD.eject":             a.vbdEject,
+		"VBD.set_mode":          a.vbdSetMode,
+		"VBD.assert_attachable": a.vbdAssertAttachable,
+
 		"pool_patch.precheck":              a.patchPrecheck,
 		"pool_patch.apply":                 a.patchApply,
 		"pool_patch.pool_apply":            a.patchPoolApply,

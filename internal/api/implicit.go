@@ -142,6 +142,8 @@ func (a *API) allow(tx *db.Tx, ref string, rec any) {
 		rec.AllowedOperations = a.services.Storage.AllowedOnSR(tx, xenapi.Ref[xenapi.SR](ref), *rec)
 	case *xenapi.VDI:
 		rec.AllowedOperations = a.services.Storage.AllowedOnVDI(tx, *rec)
+	case *xenapi.VBD:
+		rec.AllowedOperations = a.services.Storage.AllowedOnVBD(*rec)
 	case *xenapi.Session:
 		rec.RBACPermissions = a.permissions.of(rec.Role)
 	}

@@ -46,12 +46,16 @@ func fixed(tx *db.Tx) error {
 	vm.UUID, vm.NameLabel, vm.IsControlDomain, vm.ResidentOn, vm.PowerState = "u-vm", "Control domain on host: one", true, here, xenapi.VMPowerStateRunning
 	sm := xenapi.New[xenapi.SM]()
 	sm.UUID, sm.NameLabel, sm.Type, sm.Capabilities, sm.Features = "u-sm", "file", "file", []string{"VDI_CLONE"}, map[string]int64{"VDI_CLONE": 1}
+	vbd := xenapi.New[xenapi.VBD]()
+	vbd.UUID, vbd.VM, vbd.VDI, vbd.Userdevice, vbd.Mode, vbd.Type = "u-vbd", "OpaqueRef:vm", "OpaqueRef:vdi", "0", xenapi.VBDModeRO, xenapi.VBDTypeDisk
+	vbd.CurrentlyAttached, vbd.Device, vbd.DeviceUse = true, "loop0", "not shown"
 	return errors.Join(
 		db.Insert(tx, thePool, pool), db.Insert(tx, here, host), db.Insert(tx, "OpaqueRef:sr", sr), db.Insert(tx, "OpaqueRef:vdi", vdi),
 		db.Insert(tx, "OpaqueRef:snapshot", snapshot), db.Insert(tx, "OpaqueRef:patch", patch), db.Insert(tx, "OpaqueRef:row", row),
 		db.Insert(tx, "OpaqueRef:task", task), db.Insert(tx, "OpaqueRef:subtask", subtask), db.Insert(tx, "OpaqueRef:vm", vm), db.Insert(tx, "OpaqueRef:sm", sm),
 		db.Insert(tx, "OpaqueRef:metrics", xenapi.HostMetrics{UUID: "u-metrics", Live: true, MemoryTotal: 1 << 34, LastUpdated: at(5)}),
 		db.Insert(tx, "OpaqueRef:pbd", xenapi.PBD{UUID: "u-pbd", Host: here, SR: "OpaqueRef:sr", DeviceConfig: map[string]string{"location": "/sr"}, CurrentlyAttached: true}),
+		db.Insert(tx, "OpaqueRef:vbd", vbd),
 		db.Insert(tx, "OpaqueRef:session", xenapi.Session{UUID: "u-session", ThisHost: here, LastActive: at(6), AuthUserName: "ann", AuthUserSID: "ann", Originator: "tests", Role: "not shown", Kind: "not shown"}),
 		db.Insert(tx, "OpaqueRef:user", xenapi.User{UUID: "u-user", ShortName: "ann", Fullname: "Ann", PasswordHash: "not shown", Role: "not shown"}),
 		db.Insert(tx, "OpaqueRef:subject", xenapi.Subject{UUID: "u-subject", SubjectIdentifier: "ann", OtherConfig: map[string]string{"subject-name": "ann"}, Roles: []xenapi.Ref[xenapi.Role]{"OpaqueRef:role"}}),
@@ -65,7 +69,7 @@ func fixed(tx *db.Tx) error {
 var refs = map[string]string{
 	"session": "OpaqueRef:session", "task": "OpaqueRef:task", "pool": thePool, "host": string(here), "host_metrics": "OpaqueRef:metrics",
 	"host_patch": "OpaqueRef:row", "pool_patch": "OpaqueRef:patch", "SM": "OpaqueRef:sm", "SR": "OpaqueRef:sr", "PBD": "OpaqueRef:pbd",
-	"VDI": "OpaqueRef:vdi", "VM": "OpaqueRef:vm", "user": "OpaqueRef:user", "role": "OpaqueRef:role", "subject": "OpaqueRef:subject", "pool_update": "OpaqueRef:update", "message": "OpaqueRef:message",
+	"VDI": "OpaqueRef:vdi", "VM": "OpaqueRef:vm", "VBD": "OpaqueRef:vbd", "user": "OpaqueRef:user", "role": "OpaqueRef:role", "subject": "OpaqueRef:subject", "pool_update": "OpaqueRef:update", "message": "OpaqueRef:message",
 }
 
 // newFixed is a pool over the fixed database; its storage has not been started, so no SR is attached.

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"poolpatch/internal/auth"
@@ -46,7 +47,15 @@ func (a *API) poolAdmit(ctx context.Context, _ *call, session, application strin
 	return string(text), err
 }
 
+// poolEject has the host give back the disks that it has attached, once they are all that is in the way.
 func (a *API) poolEject(ctx context.Context, c *call, host hostRef) error {
+	err := a.services.Cluster.Eject(ctx, c.task.Ref(), host)
+	if !errors.Is(err, pool.ErrDiskAttached) {
+		return err
+	}
+	if err := a.services.Storage.UnplugVBDsOf(ctx, c.task, host); err != nil {
+		return err
+	}
 	return a.services.Cluster.Eject(ctx, c.task.Ref(), host)
 }
 

@@ -56,7 +56,7 @@ func tables() (all []db.Table) {
 	return []db.Table{
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
-		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
 	}

@@ -63,6 +63,11 @@ func ParseToken(text string) (Fingerprint, error) {
 	return Fingerprint(payload[:sha256.Size]), nil
 }
 
+// LooksLikeToken reports whether text is meant to be a token, though it may not be a whole one.
+func LooksLikeToken(text string) bool {
+	return strings.HasPrefix(strings.ToLower(strings.TrimSpace(text)), tokenPrefix)
+}
+
 // Check says whether text is the token of this record, in a time that does not tell how much of it is right.
 // Errors: ErrTokenMalformed, ErrTokenUnknown, ErrTokenExpired. The zero record is of no token.
 func (r TokenRecord) Check(text string, now time.Time) error {

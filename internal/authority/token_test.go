@@ -14,6 +14,15 @@ import (
 	"poolpatch/internal/authority"
 )
 
+func TestLooksLikeToken(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]bool{"pp1.": true, " PP1.abc\n": true, "": false, "pp1": false, "a password": false, "xpp1.abc": false} {
+		if got := authority.LooksLikeToken(text); got != want {
+			t.Errorf("%q: %t", text, got)
+		}
+	}
+}
+
 func TestToken(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

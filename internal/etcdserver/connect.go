@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	connectDeadline = 15 * time.Second
 	// dialDeadline bounds reaching one endpoint.
 	dialDeadline = 5 * time.Second
+	// greetDeadline bounds what is asked of an endpoint when none has answered.
+	greetDeadline = 2 * time.Second
 	// keepAlive and keepAliveDeadline find a connection dead when its peer is gone without a word: an idle one, and, by the
 	// deadline alone, one on which something was sent. A host keeps its lease over one such connection, so it must have
 	// found another server before a lease of some seconds ends.
@@ -59,13 +62,60 @@ func Connect(ctx context.Context, endpoints []string, t TLSConfig) (*clientv3.Cl
 	if err != nil {
 		return nil, fmt.Errorf("connect to etcd: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, connectDeadline)
+	answered, cancel := context.WithTimeout(ctx, connectDeadline)
 	defer cancel()
-	if err := firstAnswer(ctx, client); err != nil {
+	if err := firstAnswer(answered, client); err != nil {
 		client.Close()
-		return nil, fmt.Errorf("connect to etcd at %q: %w", endpoints, err)
+		return nil, fmt.Errorf("connect to etcd at %q: %w", endpoints, errors.Join(obstacle(ctx, endpoints, config), err))
 	}
 	return client, nil
+}
+
+// obstacle finds what is in the way to the first endpoint that has something in it, nil where there is nothing: of a
+// connection that it could not make the client says only that no answer came in time.
+func obstacle(ctx context.Context, endpoints []string, config *tls.Config) error {
+	for _, endpoint := range endpoints {
+		if err := greet(ctx, endpoint, config); err != nil {
+			return fmt.Errorf("%s: %w", endpoint, err)
+		}
+	}
+	return nil
+}
+
+// greet connects to a server as the client does.
+func greet(ctx context.Context, endpoint string, config *tls.Config) error {
+	u, err := url.Parse(endpoint)
+	if err != nil || u.Host == "" {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, greetDeadline)
+	defer cancel()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if u.Scheme != "https" {
+		return nil
+	}
+	config = config.Clone() // nil for nil
+	if config == nil {
+		config = &tls.Config{}
+	}
+	if config.ServerName == "" {
+		config.ServerName = u.Hostname()
+	}
+	config.NextProtos = []string{"h2"}
+	secured := tls.Client(conn, config)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		return err
+	}
+	// A server that wants a certificate says so after the handshake; another one begins to speak HTTP/2.
+	_ = secured.SetReadDeadline(time.Now().Add(greetDeadline))
+	if _, err = secured.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) {
+		return nil
+	}
+	return err
 }
 
 // firstAnswer waits for a read that a majority agreed on. A learner refuses it; the next try goes to another

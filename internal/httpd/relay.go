@@ -2,14 +2,8 @@ package httpd
 
 import (
 	"context"
-	"crypto/tls"
-	"errors"
-	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
 
 	"poolpatch/internal/api"
 	"poolpatch/internal/db"
@@ -51,105 +45,6 @@ func (s *Server) elsewhere(r *http.Request, choose func(*db.Tx) xenapi.Ref[xenap
 		return ""
 	}
 	return host
-}
-
-// passOn has another host serve a transfer, byte for byte, as the session that was admitted here.
-func (s *Server) passOn(w http.ResponseWriter, r *http.Request, t transfer, host xenapi.Ref[xenapi.Host]) {
-	ctx, giveUp := context.WithCancel(r.Context())
-	defer giveUp()
-	there, err := s.Others.Dial(ctx, host)
-	if err != nil {
-		s.refuse(w, r, t, err)
-		return
-	}
-	defer there.Close()
-	if err := s.sendHead(there, r, t); err != nil {
-		s.refuse(w, r, t, xenapi.ErrHostOffline(host).Because(err))
-		return
-	}
-	here, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		s.refuse(w, r, t, err)
-		return
-	}
-	defer here.Close()
-	// The network may be silent about a host that died, and about a client.
-	context.AfterFunc(ctx, func() { there.Close(); here.Close() })
-	go func() {
-		defer giveUp()
-		_ = s.DB.Wait(ctx, func(tx *db.Tx) (bool, error) { return !pool.Alive(tx, host), nil })
-	}()
-	sent := make(chan struct{})
-	go func() {
-		defer close(sent)
-		client := &failing{r: io.MultiReader(io.LimitReader(buffered, int64(buffered.Reader.Buffered())), here)}
-		switch _, err := io.CopyBuffer(there, client, make([]byte, bodyBuffer)); {
-		case err == nil:
-			closeWrite(there) // a body without a length ends so
-		case client.failed:
-			breakOff(there) // the client has gone away: the other host must not wait for the rest
-			giveUp()
-		}
-	}()
-	_, err = io.CopyBuffer(here, there, make([]byte, bodyBuffer))
-	if err != nil && !errors.Is(err, net.ErrClosed) {
-		s.log.Info("transfer by another host broke off", "host", host, "path", r.URL.Path, "error", err)
-	}
-	giveUp()
-	<-sent
-}
-
-// failing tells, when a copy has failed, whether it was the reading that did. A host that takes no more of a body may still
-// be saying why.
-type failing struct {
-	r      io.Reader
-	failed bool
-}
-
-func (f *failing) Read(p []byte) (int, error) {
-	n, err := f.r.Read(p)
-	f.failed = err != nil && err != io.EOF
-	return n, err
-}
-
-// breakOff resets a connection. One that is only closed would look like the end of a body of no known length.
-func breakOff(c net.Conn) {
-	if secured, ok := c.(*tls.Conn); ok {
-		c = secured.NetConn()
-	}
-	if tcp, ok := c.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	c.Close()
-}
-
-func closeWrite(c net.Conn) {
-	if half, ok := c.(*tls.Conn); ok {
-		_ = half.CloseWrite()
-	}
-}
-
-// sendHead writes a request's head for another host: the session in the place of what the client has shown, and else what
-// decides how the body is read.
-func (s *Server) sendHead(there net.Conn, r *http.Request, t transfer) error {
-	params := url.Values{}
-	for key, values := range t.params {
-		params[key] = values
-	}
-	params.Set("session_id", t.caller.Ref.String())
-	params.Del("pool_secret")
-	head := fmt.Sprintf("%s %s?%s HTTP/1.%d\r\nHost: pool\r\n%s: %s\r\n", r.Method, r.URL.EscapedPath(), params.Encode(), min(r.ProtoMinor, 1),
-		pool.RevisionHeader, strconv.FormatInt(s.DB.Revision(), 10))
-	for _, name := range []string{"Content-Length", "Expect", "Range", "User-Agent"} {
-		if value := r.Header.Get(name); value != "" {
-			head += name + ": " + value + "\r\n"
-		}
-	}
-	if len(r.TransferEncoding) > 0 {
-		head += "Transfer-Encoding: chunked\r\n"
-	}
-	_, err := io.WriteString(there, head+"\r\n")
-	return err
 }
 
 // redirect answers 302 to a transfer of an image on an SR that this host does not see, and reports whether it has answered

@@ -24,7 +24,7 @@ import (
 )
 
 const (
-	// bodyTimeout is how long a transfer waits for the next bytes of its client.
+	// bodyTimeout is how long a transfer waits for the next bytes of its client, or until that takes some.
 	bodyTimeout = 5 * time.Minute
 	// lingerTimeout is how long a refused client may go on sending before it is cut off: one that is cut
 	// off at once may lose the answer.
@@ -138,8 +138,9 @@ func (s *Server) failTask(r *http.Request, t transfer, err error) *xenapi.Error 
 }
 
 // run carries the transfer out under the client's task or a throw-away one.
-func (s *Server) run(ctx context.Context, t transfer, work task.Func) error {
-	var err error
+func (s *Server) run(r *http.Request, t transfer, work task.Func) (err error) {
+	ctx, done := s.whilePasserLives(r)
+	defer done()
 	if t.task.IsNull() {
 		_, err = s.Tasks.Do(ctx, t.spec, work)
 	} else {
@@ -298,4 +299,31 @@ func (p *patient) interrupt() {
 	defer p.mu.Unlock()
 	p.interrupted = true
 	p.conn.SetReadDeadline(time.Unix(1, 0))
+}
+
+// outgoing is a body on its way out, until ctx ends. A client that takes nothing of it for a while is given up: what it is to
+// have is held for it.
+type outgoing struct {
+	w           io.Writer
+	setDeadline func(time.Time) error
+	ctx         context.Context // of the transfer that the body belongs to
+}
+
+// giveOut is the body of an answer. stop lets go of ctx.
+func giveOut(ctx context.Context, w http.ResponseWriter) (body io.Writer, stop func() bool) {
+	set := http.NewResponseController(w).SetWriteDeadline
+	return &outgoing{w, set, ctx}, context.AfterFunc(ctx, func() { _ = set(time.Unix(1, 0)) })
+}
+
+// Write implements io.Writer. When ctx ends it fails with the reason why.
+func (o *outgoing) Write(b []byte) (int, error) {
+	_ = o.setDeadline(time.Now().Add(bodyTimeout)) // a connection that has none is no network's
+	if o.ctx.Err() != nil {                        // asked now: this deadline is later than that of an end which came before
+		return 0, context.Cause(o.ctx)
+	}
+	n, err := o.w.Write(b)
+	if err != nil && o.ctx.Err() != nil {
+		err = context.Cause(o.ctx)
+	}
+	return n, err
 }

@@ -15,6 +15,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/rpc"
+	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
 
@@ -200,6 +201,28 @@ func TestUploads(t *testing.T) {
 	}
 }
 
+// The task of a client that reads every result as XML-RPC has one that it can read; those of all others have the bare ref.
+func TestUploadForXenOrchestra(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	signed := s.signed(t, 0)
+	for label, reads := range map[string]bool{
+		"Xapi#putResource /pool_patch_upload": true, "[XO] Patch upload": true, "upload": false, "": false, "my Xapi#putResource ": false,
+	} {
+		ref, err := s.tasks.Create(t.Context(), task.Spec{Label: label, Session: theRoot})
+		must(t, err)
+		w := s.beginUpload(t, "PUT /pool_patch_upload?session_id="+theRoot+"&task_id="+string(ref)+" HTTP/1.0", fmt.Sprint("Content-Length: ", len(signed)))
+		resp := w.head()
+		w.send(signed)
+		w.rest(resp)
+		result := get(s, ref).Result
+		bare := strings.TrimSuffix(strings.TrimPrefix(result, "<value>"), "</value>")
+		if (bare != result) != reads || !strings.HasPrefix(bare, "OpaqueRef:") {
+			t.Errorf("the task %q has the result %q", label, result)
+		}
+	}
+}
+
 // The same patch again is the same record, told in the same way. This client does not wait for the head: a
 // part of the body has been read with the request by then.
 func TestUploadingTwice(t *testing.T) {
@@ -370,6 +393,38 @@ func image() []byte {
 		b[i], b[len(b)-1-i] = byte(i*7), byte(i*11)
 	}
 	return b
+}
+
+// The empty import with which one client asks whether it may import leaves the VDI to the real one, which comes before the
+// answer to the question has ended. Where it does not know the length of that, the question says 1 PiB too.
+func TestTheEmptyProbeLeavesTheVDIAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	vdi := s.newVDI(t, mib)
+	put := func(length int) (*wire, xenapi.Ref[xenapi.Task]) {
+		ref := s.newTask(t, theRoot)
+		w := s.beginUpload(t, "PUT /import_raw_vdi?vdi="+string(vdi)+"&task_id="+string(ref)+" HTTP/1.1", "Host: pool",
+			"Cookie: session_id="+theRoot, fmt.Sprint("Content-Length: ", length))
+		return w, ref
+	}
+	for _, length := range []int{0, 1 << 50} {
+		asking, question := put(length)
+		asked := asking.head()
+		image, ref := put(mib)
+		resp := image.head()
+		image.send(make([]byte, mib/2))
+		asking.end()
+		if body := asking.rest(asked); asked.StatusCode != 200 || body != "" {
+			t.Errorf("the probe of length %d is answered %d %q", length, asked.StatusCode, body)
+		}
+		image.send(make([]byte, mib/2))
+		image.rest(resp)
+		for what, ref := range map[string]xenapi.Ref[xenapi.Task]{"probe": question, "image": ref} {
+			if rec := get(s, ref); rec.Status != xenapi.TaskStatusSuccess {
+				t.Errorf("length %d: the %s: %q", length, what, rec.ErrorInfo)
+			}
+		}
+	}
 }
 
 func TestImportAndExport(t *testing.T) {

@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -46,7 +47,7 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	var in *stream
-	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (_ any, err error) {
+	err = s.run(r, t, func(ctx context.Context, work *task.Task) (_ any, err error) {
 		if in, err = s.takeOverImage(w, r, t, work.Ref()); err != nil {
 			return nil, err
 		}
@@ -55,7 +56,16 @@ func (s *Server) importRaw(w http.ResponseWriter, r *http.Request, local bool) {
 			return s.importNew(ctx, work, sr, in)
 		}
 		s.about(work, vdi)
-		return vdi, s.Storage.ImportRaw(ctx, work, vdi, in.body, in.length)
+		// The VDI is left alone until there is something to write: one client asks with an empty image whether the real one
+		// may come, and sends that while its question still ends. They must not meet at the VDI.
+		body := bufio.NewReader(in.body)
+		switch _, err := body.Peek(1); {
+		case err == io.EOF:
+			return vdi, nil
+		case err != nil:
+			return nil, err
+		}
+		return vdi, s.Storage.ImportRaw(ctx, work, vdi, body, in.length)
 	})
 	if in == nil {
 		s.cutOff(w, err, false)
@@ -261,7 +271,7 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		return
 	}
 	begun := false
-	err = s.run(r.Context(), t, func(ctx context.Context, work *task.Task) (any, error) {
+	err = s.run(r, t, func(ctx context.Context, work *task.Task) (any, error) {
 		export, err := s.Storage.OpenExport(ctx, work, vdi)
 		if err != nil {
 			return "", err
@@ -271,7 +281,9 @@ func (s *Server) exportRaw(w http.ResponseWriter, r *http.Request, local bool) {
 		begun = true
 		exportHeaders(w.Header(), export.UUID, work.Ref(), offset, length, export.Size, status)
 		w.WriteHeader(status)
-		return "", s.departed(r, export.Write(ctx, w, offset, length))
+		out, stop := giveOut(ctx, w)
+		defer stop()
+		return "", s.departed(r, export.Write(ctx, out, offset, length))
 	})
 	s.cutOff(w, err, begun)
 }

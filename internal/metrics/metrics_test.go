@@ -25,7 +25,7 @@ func open(t testing.TB) *db.DB {
 	t.Helper()
 	d, err := db.Open(t.Context(), memkv.New(), db.Options{Tables: []db.Table{
 		db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.Task](),
-		db.TableOf[xenapi.SR](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.HostMetrics](), db.TableOf[patch.Rolling](),
+		db.TableOf[xenapi.SR](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.HostMetrics](), db.TableOf[patch.Rolling](),
 	}})
 	if err != nil {
 		t.Fatal(err)

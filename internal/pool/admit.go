@@ -251,6 +251,9 @@ func (c *Cluster) Describe(joining xenapi.Ref[xenapi.Task], force bool) (a Appli
 				return xenapi.ErrOperationNotAllowed("patch " + patch.UUID + " is in a VDI of this host's own pool: destroy it first")
 			}
 		}
+		if err := noDiskAttached(tx, c.Me); err != nil {
+			return err
+		}
 		me, err := db.Get(tx, c.Me)
 		if err != nil {
 			return err

@@ -26,8 +26,8 @@ const (
 
 // Join brings this host into the pool of which a host is at address. With a token for a password the host knows whom it
 // meets before it says anything; with a user's password it believes whoever answers. Without a user the password must be
-// a token: one that was not copied whole is told to nobody. When Join returns the host is
-// about to start again as one of that pool. Errors: those of Describe and of Admit, CANNOT_CONTACT_HOST,
+// a token. What is meant for one and was not copied whole is told to nobody. When Join returns the host is about to start
+// again as one of that pool. Errors: those of Describe and of Admit, CANNOT_CONTACT_HOST,
 // SESSION_AUTHENTICATION_FAILED.
 func (c *Cluster) Join(ctx context.Context, t xenapi.Ref[xenapi.Task], address, user, password string, force bool) error {
 	a, err := c.Describe(t, force)
@@ -79,7 +79,7 @@ func newEntrance(ctx context.Context, address, user, password string) (*entrance
 		e.connect(authority.JoinClientConfig(ca))
 		return e, nil
 	}
-	if user == "" {
+	if user == "" || authority.LooksLikeToken(password) {
 		return nil, xenapi.ErrSessionAuthenticationFailed("join token", err.Error())
 	}
 	e.connect(&tls.Config{InsecureSkipVerify: true}) // nothing vouches for the certificate; the token is the way that does

@@ -13,8 +13,8 @@ import (
 var ErrEjected = errors.New("this host was ejected from its pool")
 
 // Eject takes a host that lives out of the pool. It becomes a pool of its own, with its local storage. Errors:
-// HANDLE_INVALID, HOST_OFFLINE, OPERATION_NOT_ALLOWED for the coordinator and for a host that is busy with anything but
-// the task that ejects it.
+// HANDLE_INVALID, HOST_OFFLINE, OPERATION_NOT_ALLOWED for the coordinator, for a host that is busy with anything but
+// the task that ejects it, and for one that has a VBD plugged.
 func (c *Cluster) Eject(ctx context.Context, by xenapi.Ref[xenapi.Task], host xenapi.Ref[xenapi.Host]) error {
 	return c.remove(ctx, host, func(tx *db.Tx) error {
 		switch {
@@ -35,8 +35,22 @@ func (c *Cluster) Eject(ctx context.Context, by xenapi.Ref[xenapi.Task], host xe
 				return xenapi.ErrOperationNotAllowed("the host still has temporary things: " + b.Kind + " " + b.Object)
 			}
 		}
-		return nil
+		return noDiskAttached(tx, host) // last: where nothing else is in the way, the caller may unplug it and try again
 	})
+}
+
+// ErrDiskAttached is in the chain of what refuses a host whose disk is attached.
+var ErrDiskAttached = errors.New("a VBD of the host is plugged")
+
+// noDiskAttached refuses while a VBD of the host is plugged: whoever writes the disk would go on when the pool knows of it no more.
+func noDiskAttached(tx *db.Tx, host xenapi.Ref[xenapi.Host]) error {
+	rec, _ := db.Lookup(tx, host)
+	for _, ref := range db.Referrers[xenapi.VBD](tx, "VM", rec.ControlDomain) {
+		if vbd, _ := db.Lookup(tx, ref); vbd.CurrentlyAttached {
+			return xenapi.ErrOperationNotAllowed("the host has a disk attached, as " + vbd.Device + ": unplug the VBD " + vbd.UUID).Because(ErrDiskAttached)
+		}
+	}
+	return nil
 }
 
 // Destroy takes a dead host out of the pool for good. What its tasks had begun on SRs that this host sees too becomes this
@@ -117,7 +131,7 @@ func forget(tx *db.Tx, host xenapi.Ref[xenapi.Host], rec xenapi.Host) error {
 			return err
 		}
 	}
-	return errors.Join(deleteIfThere(tx, rec.Metrics), deleteIfThere(tx, rec.ControlDomain),
+	return errors.Join(deleteIfThere(tx, rec.Metrics), forgetVBDs(tx, "VM", rec.ControlDomain), deleteIfThere(tx, rec.ControlDomain),
 		deleteIfThere(tx, presenceOf(host)), deleteIfThere(tx, followedBy(host)), db.Delete(tx, host))
 }
 
@@ -128,7 +142,7 @@ func forgetSR(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) error {
 		return nil
 	}
 	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
-		if err := db.Delete(tx, vdi); err != nil {
+		if err := errors.Join(forgetVBDs(tx, "VDI", vdi), db.Delete(tx, vdi)); err != nil {
 			return err
 		}
 	}
@@ -139,6 +153,16 @@ func forgetSR(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) error {
 		}
 	}
 	return db.Delete(tx, sr)
+}
+
+// forgetVBDs deletes the VBDs that refer to an object which goes: those that were plugged on a dead host have gone with it.
+func forgetVBDs[T xenapi.Object](tx *db.Tx, field string, to xenapi.Ref[T]) error {
+	for _, ref := range db.Referrers[xenapi.VBD](tx, field, to) {
+		if err := db.Delete(tx, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func deleteIfThere[T xenapi.Object](tx *db.Tx, ref xenapi.Ref[T]) error {

@@ -450,8 +450,14 @@ func TestEject(t *testing.T) {
 				db.Insert(tx, "OpaqueRef:b", task.Belonging{Host: two.ref, Kind: "attachment", Object: "o"}))
 		})
 		refused("a host that uses a VDI", one, two.ref, xenapi.CodeOperationNotAllowed, "temporary things")
-		change(cl.t, one.d, "OpaqueRef:by", func(rec *xenapi.Task) { rec.ResidentOn = two.ref }) // it does not stand in its own way
+		put(func(tx *db.Tx) error {
+			rec, err := db.Get(tx, two.ref)
+			return errors.Join(err, db.Insert(tx, "OpaqueRef:vbd", xenapi.VBD{UUID: "vbd", VM: rec.ControlDomain, CurrentlyAttached: true, Device: "loop9"}))
+		})
 		put(func(tx *db.Tx) error { return db.Delete(tx, xenapi.Ref[task.Belonging]("OpaqueRef:b")) })
+		refused("a host whose disk is attached", one, two.ref, xenapi.CodeOperationNotAllowed, "loop9: unplug the VBD vbd")
+		change(cl.t, one.d, "OpaqueRef:vbd", func(rec *xenapi.VBD) { rec.CurrentlyAttached = false })
+		change(cl.t, one.d, "OpaqueRef:by", func(rec *xenapi.Task) { rec.ResidentOn = two.ref }) // it does not stand in its own way
 		if err := cluster(one).Destroy(ctx, two.ref); xenapi.CodeOf(err) != xenapi.CodeHostIsLive {
 			t.Errorf("destroying a host that lives: %v", err)
 		}
@@ -469,6 +475,9 @@ func TestEject(t *testing.T) {
 		}
 		if hosts, left := len(all[xenapi.Host](one.d)), kept.list(); hosts != 1 || len(left) != 0 {
 			t.Errorf("%d hosts, copies %v", hosts, left)
+		}
+		if vbds := all[xenapi.VBD](one.d); len(vbds) != 0 {
+			t.Errorf("VBDs of a host that has left: %v", vbds)
 		}
 		refused("the only host", one, one.ref, xenapi.CodeOperationNotAllowed, "the only one")
 		if _, err := pool.Enter(ctx, two.d, pool.Identity{HostUUID: "uuid-1"}, pool.Admitted); !errors.Is(err, pool.ErrEjected) {
@@ -498,6 +507,14 @@ func TestWhoMayAskToJoin(t *testing.T) {
 		{"a patch in a VDI", func(tx *db.Tx, _ xenapi.Ref[xenapi.Host]) error {
 			return errors.Join(db.Insert(tx, "OpaqueRef:v", xenapi.VDI{UUID: "v"}), db.Insert(tx, "OpaqueRef:p", xenapi.PoolPatch{UUID: "p", VDI: "OpaqueRef:v"}))
 		}, xenapi.CodeOperationNotAllowed},
+		{"a disk that is attached", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
+			rec, err := db.Get(tx, me)
+			return errors.Join(err, db.Insert(tx, "OpaqueRef:vbd", xenapi.VBD{UUID: "vbd", VM: rec.ControlDomain, CurrentlyAttached: true}))
+		}, xenapi.CodeOperationNotAllowed},
+		{"a disk that is not", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
+			rec, err := db.Get(tx, me)
+			return errors.Join(err, db.Insert(tx, "OpaqueRef:vbd", xenapi.VBD{UUID: "vbd", VM: rec.ControlDomain}))
+		}, ""},
 		{"a shared SR", func(tx *db.Tx, me xenapi.Ref[xenapi.Host]) error {
 			return errors.Join(db.Insert(tx, "OpaqueRef:s", xenapi.SR{UUID: "s", Shared: true}),
 				db.Insert(tx, "OpaqueRef:b", xenapi.PBD{UUID: "b", Host: me, SR: "OpaqueRef:s", CurrentlyAttached: true}))

@@ -28,7 +28,7 @@ func open(t testing.TB, store db.Store, writer string) *db.DB {
 	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: append(pool.Tables(),
 		db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.VM](),
-		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.VDI](),
+		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1],
 	)})
 	if err != nil {

@@ -176,18 +176,43 @@ func Lead(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], work func(c
 	}
 }
 
-// FollowHosts keeps host_metrics.live true to who lives, on the coordinator, until ctx ends.
-func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
+// attend does, on the coordinator, what has become due, and returns when it has, or ctx ends. It waits for delay in between, for
+// what passes by itself, so do looks again whether it is due still. What fails is tried again, and is for the log.
+func attend(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger, what string, delay time.Duration,
+	due func(*db.Tx) bool, do func(*db.Tx) error) error {
+
 	for {
-		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) {
-			return Coordinating(tx, me) == nil && len(changed(tx)) > 0, nil
-		}); err != nil {
+		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return Coordinating(tx, me) == nil && due(tx), nil }); err != nil {
+			return err
+		}
+		if err := pause(ctx, delay); err != nil {
 			return err
 		}
 		err := d.Update(ctx, func(tx *db.Tx) error {
 			if err := Coordinating(tx, me); err != nil {
 				return err
 			}
+			return do(tx)
+		})
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, ErrNotCoordinator):
+			continue // another host attends to it
+		case ctx.Err() == nil:
+			log.Warn(what, "error", err)
+		}
+		if err := pause(ctx, retryPause); err != nil {
+			return err
+		}
+	}
+}
+
+// FollowHosts keeps host_metrics.live true to who lives, on the coordinator, until ctx ends.
+func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
+	due := func(tx *db.Tx) bool { return len(changed(tx)) > 0 }
+	for {
+		err := attend(ctx, d, me, log, "record which hosts live", 0, due, func(tx *db.Tx) error {
 			for ref, live := range changed(tx) {
 				if err := db.Change(tx, ref, func(rec *xenapi.HostMetrics) error {
 					rec.Live, rec.LastUpdated = live, time.Now().UTC()
@@ -198,11 +223,8 @@ func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log 
 			}
 			return nil
 		})
-		if err != nil && !errors.Is(err, ErrNotCoordinator) {
-			log.Warn("record which hosts live", "error", err)
-			if err := pause(ctx, retryPause); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -210,29 +232,18 @@ func FollowHosts(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log 
 // SettleLost ends, on the coordinator, the tasks of hosts that have died, until ctx ends: what those had claimed is free
 // then. A host that is only starting again settles its own.
 func SettleLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
+	var dead map[xenapi.Ref[xenapi.Host]]bool
+	due := func(tx *db.Tx) bool {
+		dead = task.Lost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) })
+		return len(dead) > 0
+	}
 	for {
-		var dead map[xenapi.Ref[xenapi.Host]]bool
-		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) {
-			dead = task.Lost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return Alive(tx, host) })
-			return Coordinating(tx, me) == nil && len(dead) > 0, nil
-		}); err != nil {
-			return err
-		}
-		if err := pause(ctx, grace); err != nil {
-			return err
-		}
-		err := d.Update(ctx, func(tx *db.Tx) error {
-			if err := Coordinating(tx, me); err != nil {
-				return err
-			}
+		err := attend(ctx, d, me, log, "end the tasks of a host that has died", grace, due, func(tx *db.Tx) error {
 			// One that died only during the pause has its own.
 			return task.FailLost(tx, func(host xenapi.Ref[xenapi.Host]) bool { return !dead[host] || Alive(tx, host) })
 		})
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
-			log.Warn("end the tasks of a host that has died", "error", err)
-			if err := pause(ctx, retryPause); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"log/slog"
 	"time"
 
@@ -117,15 +116,19 @@ func Rotation(tx *db.Tx) (phase Phase, waiting []xenapi.Ref[xenapi.Host]) {
 		return PhaseSteady, nil
 	}
 	phase = phaseOf(now)
-	signer, err := authority.Parse([]byte(now.Authority))
-	if err != nil {
-		return phase, InOrder(tx)
+	var signer string // asked for at every commit, so a key is parsed only while its certificates are waited for
+	if phase == PhaseRenew {
+		a, err := authority.Parse([]byte(now.Authority))
+		if err != nil {
+			return phase, InOrder(tx)
+		}
+		signer = a.Fingerprint().String()
 	}
 	for _, host := range InOrder(tx) {
 		said, spoke := db.Lookup(tx, followedBy(host))
 		switch {
 		case phase == PhaseRetire && !spoke: // it has joined a moment ago, and never knew another authority
-		case said.Trusted != digestOf([]byte(now.Trusted)), phase == PhaseRenew && said.Signer != signer.Fingerprint().String():
+		case said.Trusted != digestOf([]byte(now.Trusted)), phase == PhaseRenew && said.Signer != signer:
 			waiting = append(waiting, host)
 		}
 	}
@@ -164,29 +167,19 @@ func (t *trust) step() error {
 func FollowRotation(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
 	due := func(tx *db.Tx) bool {
 		phase, waiting := Rotation(tx)
-		return Coordinating(tx, me) == nil && (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
+		return (phase == PhaseSpread || phase == PhaseRenew) && len(waiting) == 0
 	}
 	for {
-		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) { return due(tx), nil }); err != nil {
-			return err
-		}
 		var now Phase
-		err := d.Update(ctx, func(tx *db.Tx) error {
+		err := attend(ctx, d, me, log, "replace the pool's authority", 0, due, func(tx *db.Tx) error {
 			if !due(tx) {
-				return ErrNotCoordinator // another host is, and has taken the step
+				return ErrNotCoordinator // another host was, and has taken the step
 			}
 			return db.Change(tx, theTrust, func(t *trust) error { err := t.step(); now = phaseOf(*t); return err })
 		})
-		switch {
-		case err == nil:
-			log.Info("the pool's authority is replaced", "phase", now)
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !errors.Is(err, ErrNotCoordinator):
-			log.Warn("replace the pool's authority", "error", err)
-			if err := pause(ctx, retryPause); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
+		log.Info("the pool's authority is replaced", "phase", now)
 	}
 }

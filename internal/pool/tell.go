@@ -2,7 +2,6 @@ package pool
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -16,21 +15,10 @@ import (
 // TellLost makes messages, on the coordinator, of hosts that are lost and of those that are back, until ctx ends. A host that
 // is only starting again is neither.
 func TellLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *slog.Logger) error {
+	var seen []xenapi.Ref[xenapi.Host]
+	due := func(tx *db.Tx) bool { seen = untold(tx); return len(seen) > 0 }
 	for {
-		var seen []xenapi.Ref[xenapi.Host]
-		if err := d.Wait(ctx, func(tx *db.Tx) (bool, error) {
-			seen = untold(tx)
-			return Coordinating(tx, me) == nil && len(seen) > 0, nil
-		}); err != nil {
-			return err
-		}
-		if err := pause(ctx, grace); err != nil {
-			return err
-		}
-		err := d.Update(ctx, func(tx *db.Tx) error {
-			if err := Coordinating(tx, me); err != nil {
-				return err
-			}
+		err := attend(ctx, d, me, log, "make a message of a host that is lost or back", grace, due, func(tx *db.Tx) error {
 			for _, host := range seen {
 				if err := tell(tx, host); err != nil {
 					return err
@@ -38,11 +26,8 @@ func TellLost(ctx context.Context, d *db.DB, me xenapi.Ref[xenapi.Host], log *sl
 			}
 			return nil
 		})
-		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotCoordinator) {
-			log.Warn("make a message of a host that is lost or back", "error", err)
-			if err := pause(ctx, retryPause); err != nil {
-				return err
-			}
+		if err != nil {
+			return err
 		}
 	}
 }

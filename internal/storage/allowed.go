@@ -63,6 +63,24 @@ func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation 
 	return inOrder(allowed)
 }
 
+// AllowedOnVBD lists the operations that a VBD is ready for, whoever else uses its VDI.
+func (s *Service) AllowedOnVBD(rec xenapi.VBD) (allowed []xenapi.VBDOperation) {
+	switch removable := rec.Type == xenapi.VBDTypeCD; {
+	case len(rec.CurrentOperations) > 0:
+	case rec.CurrentlyAttached && rec.Unpluggable:
+		allowed = []xenapi.VBDOperation{xenapi.VBDOperationUnplug, xenapi.VBDOperationUnplugForce}
+	case rec.CurrentlyAttached:
+		allowed = []xenapi.VBDOperation{xenapi.VBDOperationUnplugForce}
+	case rec.Empty:
+		allowed = []xenapi.VBDOperation{xenapi.VBDOperationInsert}
+	case removable:
+		allowed = []xenapi.VBDOperation{xenapi.VBDOperationAttach, xenapi.VBDOperationEject, xenapi.VBDOperationPlug}
+	default:
+		allowed = []xenapi.VBDOperation{xenapi.VBDOperationAttach, xenapi.VBDOperationPlug}
+	}
+	return allowed
+}
+
 // Concerned lists the SRs and VDIs whose allowed operations may have changed with a row of another class: what the two
 // functions above ask for besides the record itself.
 func Concerned(tx *db.Tx, c db.RowChange) []db.Object {
@@ -71,6 +89,12 @@ func Concerned(tx *db.Tx, c db.RowChange) []db.Object {
 		uuid, _, _ := strings.Cut(rec.Object, " ")
 		if ref, ok := tx.RefByUUID("VDI", uuid); ok && (rec.Kind == kindAttachment || rec.Kind == kindVDI) {
 			return []db.Object{{Class: "VDI", Ref: ref}}
+		}
+	case xenapi.VBD:
+		before, _ := c.Before.(xenapi.VBD)
+		after, _ := c.After.(xenapi.VBD)
+		if before.CurrentlyAttached != after.CurrentlyAttached {
+			return []db.Object{{Class: "VDI", Ref: string(rec.VDI)}}
 		}
 	case xenapi.PBD:
 		before, _ := c.Before.(xenapi.PBD)
@@ -101,8 +125,8 @@ func plugged(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) bool {
 	})
 }
 
-func written(users []task.Belonging) bool {
-	return slices.ContainsFunc(users, func(b task.Belonging) bool { return b.Detail["mode"] == modeNames[ReadWrite] })
+func written(users []use) bool {
+	return slices.ContainsFunc(users, func(u use) bool { return u.writes })
 }
 
 // inOrder sorts operations as the enumeration declares them.

@@ -54,10 +54,8 @@ func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) 
 	if err != nil {
 		return err
 	}
-	for _, other := range attachments(tx, vdi.UUID) {
-		if a.Mode == ReadWrite || other.Detail["mode"] == modeNames[ReadWrite] {
-			return xenapi.ErrVDIInUse(ref, "attach")
-		}
+	if err := claimable(tx, ref, vdi, a.Mode); err != nil {
+		return err
 	}
 	dropDead(tx, vdi.CurrentOperations)
 	for by, op := range vdi.CurrentOperations {
@@ -66,15 +64,25 @@ func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) 
 		}
 	}
 	if a.Mode == ReadWrite {
-		if vdi.ReadOnly {
-			return xenapi.ErrVDIReadonly(ref)
-		}
 		a.Digest, vdi.Digest = vdi.Digest, ""
 		if err := db.Put(tx, ref, vdi); err != nil {
 			return err
 		}
 	}
 	return t.Own(tx, kindAttachment, a.object, map[string]string{"VDI": ref.String(), "mode": modeNames[a.Mode]})
+}
+
+// claimable reports whether the uses that a VDI has leave room for one more.
+func claimable(tx *db.Tx, ref xenapi.Ref[xenapi.VDI], vdi xenapi.VDI, mode Mode) error {
+	for _, other := range attachments(tx, vdi.UUID) {
+		if mode == ReadWrite || other.writes {
+			return xenapi.ErrVDIInUse(ref, "attach")
+		}
+	}
+	if mode == ReadWrite && vdi.ReadOnly {
+		return xenapi.ErrVDIReadonly(ref)
+	}
+	return nil
 }
 
 var modeNames = map[Mode]string{ReadOnly: "RO", ReadWrite: "RW"}
@@ -96,7 +104,7 @@ func (a *Attachment) Detach(ctx context.Context) {
 func (a *Attachment) Grow(ctx context.Context, t *task.Task, size int64) error {
 	return a.service.resize(ctx, t, a.VDI, size, func(tx *db.Tx, rec xenapi.VDI) error {
 		for _, other := range attachments(tx, rec.UUID) {
-			if other.Object != a.object {
+			if other.by != a.object {
 				return xenapi.ErrVDIInUse(a.VDI, string(xenapi.VDIOperationResizeOnline))
 			}
 		}
@@ -110,12 +118,23 @@ func uuidOfVDI(b task.Belonging) string {
 	return uuid
 }
 
+// use is what somebody does with a VDI's content: a task that has it attached, or a VBD that is plugged.
+type use struct {
+	by     string // a belonging's object, or a VBD
+	writes bool
+}
+
 // attachments lists who uses a VDI.
-func attachments(tx *db.Tx, uuid string) []task.Belonging {
-	var users []task.Belonging
+func attachments(tx *db.Tx, uuid string) (users []use) {
 	for _, b := range task.Belongings(tx, kindAttachment) {
 		if uuidOfVDI(b) == uuid {
-			users = append(users, b)
+			users = append(users, use{b.Object, b.Detail["mode"] == modeNames[ReadWrite]})
+		}
+	}
+	ref, _ := db.ByUUID[xenapi.VDI](tx, uuid) // an image without a row has no VBD
+	for _, vbd := range db.Referrers[xenapi.VBD](tx, "VDI", ref) {
+		if rec, _ := db.Lookup(tx, vbd); rec.CurrentlyAttached {
+			users = append(users, use{vbd.String(), rec.Mode == xenapi.VBDModeRW})
 		}
 	}
 	return users

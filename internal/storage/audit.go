@@ -21,7 +21,7 @@ import (
 func (s *Service) Audit(ctx context.Context, _ bool) ([]check.Fault, error) {
 	var faults []check.Fault
 	for _, part := range []func(context.Context) ([]check.Fault, error){
-		s.auditImages, s.auditOwners, s.auditOperations, s.auditLoops, s.auditMounts,
+		s.auditImages, s.auditOwners, s.auditOperations, s.auditLoops, s.auditMounts, s.auditVBDs,
 	} {
 		found, err := part(ctx)
 		if err != nil {
@@ -226,6 +226,11 @@ func (s *Service) auditOperations(context.Context) ([]check.Fault, error) {
 				faults = append(faults, s.deadOperation("VDI "+vdi.UUID))
 			}
 		}
+		for _, vbd := range db.All[xenapi.VBD](tx) {
+			if dropDead(tx, vbd.CurrentOperations) {
+				faults = append(faults, s.deadOperation("VBD "+vbd.UUID))
+			}
+		}
 		return nil
 	})
 	return faults, nil
@@ -273,6 +278,24 @@ func (s *Service) imageOfLoop(tx *db.Tx, d volume.Device) (uuid string, ours boo
 		return uuid, true
 	}
 	return "", false
+}
+
+// auditVBDs finds VBDs of this host that say that they are attached, while nothing is there (I4).
+func (s *Service) auditVBDs(context.Context) ([]check.Fault, error) {
+	var faults []check.Fault
+	_ = s.view(func(tx *db.Tx) error {
+		for ref, rec := range pluggedVBDs(tx, s.host) {
+			if s.device(ref) == nil && len(rec.CurrentOperations) == 0 {
+				faults = append(faults, check.Fault{
+					Invariant: "I4", Object: "VBD " + rec.UUID, Problem: "it says that it is attached as " + rec.Device + ", and it is not",
+					Repair: "say that it is not, unless it is found in use", Done: "its record was put right",
+					Fix: func(ctx context.Context) error { return s.settleVBD(ctx, ref, rec) },
+				})
+			}
+		}
+		return nil
+	})
+	return faults, nil
 }
 
 // auditMounts finds mount points that no attachment of this host accounts for (I4).

@@ -176,7 +176,7 @@ func (s *Service) clone(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 	if edit != nil {
 		edit(&rec)
 	}
-	return s.make(ctx, t, rec, lock{src.SR, srOp, ref, vdiOp}, able,
+	return s.make(ctx, t, rec, lock{sr: src.SR, srOp: srOp, vdi: ref, vdiOp: vdiOp}, able,
 		func(ctx context.Context, sr SR, img Image) (Image, error) { return sr.Clone(ctx, src.Location, img) })
 }
 

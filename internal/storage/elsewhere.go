@@ -37,6 +37,19 @@ func (s *Service) plugElsewhere(ctx context.Context, t *task.Task, sr xenapi.Ref
 	}
 }
 
+// UnplugVBDsOf has another host unplug its VBDs, and returns when this host's copy of the database shows that. Errors: those of
+// VBD.unplug, HOST_OFFLINE.
+func (s *Service) UnplugVBDsOf(ctx context.Context, t *task.Task, host xenapi.Ref[xenapi.Host]) error {
+	var plugged map[xenapi.Ref[xenapi.VBD]]xenapi.VBD
+	_ = s.view(func(tx *db.Tx) error { plugged = pluggedVBDs(tx, host); return nil })
+	for ref := range plugged {
+		if err := s.callAs(ctx, t, host, "VBD.unplug", ref); err != nil {
+			return err
+		}
+	}
+	return s.db.Sync(ctx)
+}
+
 // callAs has another host run a message as a subtask.
 func (s *Service) callAs(ctx context.Context, t *task.Task, host xenapi.Ref[xenapi.Host], message string, params ...any) error {
 	if s.others == nil {

@@ -19,6 +19,8 @@ type lock struct {
 	srOp  xenapi.StorageOperation
 	vdi   xenapi.Ref[xenapi.VDI]
 	vdiOp xenapi.VDIOperation
+	vbd   xenapi.Ref[xenapi.VBD]
+	vbdOp xenapi.VBDOperation
 }
 
 // A mark counts only while its task is pending: one that could not be taken away holds nobody up for longer.
@@ -64,7 +66,12 @@ func (s *Service) release(tx *db.Tx, t *task.Task, l lock) error {
 		}
 	}
 	if _, ok := db.Lookup(tx, l.vdi); ok && l.vdiOp != "" {
-		return db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error { delete(vdi.CurrentOperations, key); return nil })
+		if err := db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error { delete(vdi.CurrentOperations, key); return nil }); err != nil {
+			return err
+		}
+	}
+	if _, ok := db.Lookup(tx, l.vbd); ok && l.vbdOp != "" {
+		return db.Change(tx, l.vbd, func(vbd *xenapi.VBD) error { delete(vbd.CurrentOperations, key); return nil })
 	}
 	return nil
 }
@@ -78,12 +85,20 @@ func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
 			return err
 		}
 	}
-	if l.vdiOp == "" {
+	if l.vdiOp != "" {
+		if err := db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error {
+			dropDead(tx, vdi.CurrentOperations)
+			return enter(&vdi.CurrentOperations, t, l.vdiOp, "VDI", l.vdi.String(), shareable)
+		}); err != nil {
+			return err
+		}
+	}
+	if l.vbdOp == "" {
 		return nil
 	}
-	return db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error {
-		dropDead(tx, vdi.CurrentOperations)
-		return enter(&vdi.CurrentOperations, t, l.vdiOp, "VDI", l.vdi.String(), shareable)
+	return db.Change(tx, l.vbd, func(vbd *xenapi.VBD) error {
+		dropDead(tx, vbd.CurrentOperations)
+		return enter(&vbd.CurrentOperations, t, l.vbdOp, "VBD", l.vbd.String(), nil)
 	})
 }
 
@@ -123,6 +138,13 @@ func (s *Service) forgetOperations(ctx context.Context) error {
 		for ref, vdi := range db.All[xenapi.VDI](tx) {
 			if dropDead(tx, vdi.CurrentOperations) {
 				if err := db.Put(tx, ref, vdi); err != nil {
+					return err
+				}
+			}
+		}
+		for ref, vbd := range db.All[xenapi.VBD](tx) {
+			if dropDead(tx, vbd.CurrentOperations) {
+				if err := db.Put(tx, ref, vbd); err != nil {
 					return err
 				}
 			}

@@ -190,6 +190,11 @@ func unused(tx *db.Tx, pbd xenapi.PBD) error {
 			}
 		}
 	}
+	for _, vbd := range pluggedVBDs(tx, pbd.Host) {
+		if vdi, ok := db.Lookup(tx, vbd.VDI); ok && vdi.SR == pbd.SR && !slices.Contains(busy, vbd.VDI.String()) {
+			busy = append(busy, vbd.VDI.String())
+		}
+	}
 	if len(busy) > 0 {
 		return xenapi.ErrVDIsInUse(busy...)
 	}
@@ -259,14 +264,18 @@ func (s *Service) PlugAll(ctx context.Context) error {
 	return nil
 }
 
-// DetachAll lets go of every SR, for the daemon's stop. The PBDs stay plugged in the database.
+// DetachAll lets go of every SR, for the daemon's stop, and of the VBDs before. The PBDs stay plugged in the database.
 func (s *Service) DetachAll(ctx context.Context) {
+	inUse := s.releaseVBDs(ctx)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ref, sr := range s.attached {
+		delete(s.attached, ref)
+		if inUse[ref] {
+			continue // an SR is not detached under an image that is open
+		}
 		if err := sr.Detach(ctx); err != nil {
 			s.log.Warn("detach SR", "sr", ref, "error", err)
 		}
-		delete(s.attached, ref)
 	}
 }

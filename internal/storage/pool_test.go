@@ -33,9 +33,15 @@ type host struct {
 // start starts a host's daemon over a pool's database and SRs, with the recovery of what its last one left.
 func start(t testing.TB, store db.Store, ref xenapi.Ref[xenapi.Host], drivers storage.Drivers) host {
 	t.Helper()
+	return startStepping(t, store, ref, drivers, nil)
+}
+
+// startStepping is start of a daemon that calls a function at each named point.
+func startStepping(t testing.TB, store db.Store, ref xenapi.Ref[xenapi.Host], drivers storage.Drivers, step func(string)) host {
+	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: string(ref), Tables: []db.Table{
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](),
-		db.TableOf[xenapi.VDI](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1],
+		db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.VM](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1],
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +49,7 @@ func start(t testing.TB, store db.Store, ref xenapi.Ref[xenapi.Host], drivers st
 	t.Cleanup(d.Close)
 	log := slog.New(slog.DiscardHandler)
 	h := host{
-		Service: storage.New(d, ref, drivers, t.TempDir(), log, storage.Options{}), db: d, ref: ref,
+		Service: storage.New(d, ref, drivers, t.TempDir(), log, storage.Options{Step: step}), db: d, ref: ref,
 		tasks: task.New(d, ref, log, func(err error) *xenapi.Error { return xenapi.ErrInternalError(err.Error()).Because(err) }),
 	}
 	h.update(t, func(tx *db.Tx) error { return db.Put(tx, ref, xenapi.Host{}) })
@@ -230,6 +236,11 @@ func (p pool) consistent(t testing.TB, h host, what string) {
 		promised[rec.SR] += rec.VirtualSize
 		if len(rec.CurrentOperations) > 0 {
 			t.Errorf("%s: VDI %s is still marked with %v", what, rec.NameLabel, rec.CurrentOperations)
+		}
+	}
+	for _, ref := range all[xenapi.VBD](h) {
+		if ops := get(h, ref).CurrentOperations; len(ops) > 0 {
+			t.Errorf("%s: VBD %s is still marked with %v", what, ref, ops)
 		}
 	}
 	for _, sr := range all[xenapi.SR](h) {

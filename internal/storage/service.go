@@ -12,6 +12,7 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/task"
+	"poolpatch/internal/volume"
 	"poolpatch/xenapi"
 )
 
@@ -36,13 +37,14 @@ type Service struct {
 
 	mu       sync.Mutex
 	attached map[xenapi.Ref[xenapi.SR]]SR
-	busy     map[string]*Workspace // by their VDIs' UUIDs, those that were still in use when they were discarded
+	busy     map[string]*Workspace                   // by their VDIs' UUIDs, those that were still in use when they were discarded
+	devices  map[xenapi.Ref[xenapi.VBD]]*volume.Loop // of the VBDs that are plugged here
 }
 
 // Options of New.
 type Options struct {
 	Others Others            // reaches the other hosts; nil when there are none
-	Step   func(name string) // called at each named point of a copy between hosts, for tests; nil does nothing
+	Step   func(name string) // called at each named point of a copy between hosts and of a VBD's plug and unplug, for tests; nil does nothing
 }
 
 // New makes the service; nothing is attached until [Service.PlugAll]. Workspaces are mounted below the
@@ -53,7 +55,7 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], drivers Drivers, mounts string,
 	}
 	return &Service{
 		db: d, host: host, drivers: drivers, mounts: mounts, log: log, others: o.Others, step: o.Step,
-		attached: map[xenapi.Ref[xenapi.SR]]SR{}, busy: map[string]*Workspace{},
+		attached: map[xenapi.Ref[xenapi.SR]]SR{}, busy: map[string]*Workspace{}, devices: map[xenapi.Ref[xenapi.VBD]]*volume.Loop{},
 	}
 }
 
@@ -122,7 +124,7 @@ func (s *Service) Undo() []task.KindUndo {
 	}
 }
 
-// Start registers the drivers and attaches the SRs of this host, before anything is recovered or called.
+// Start registers the drivers, attaches the SRs of this host and settles its VBDs, before anything is recovered or called.
 func (s *Service) Start(ctx context.Context) error {
 	if err := s.clearMountPoints(); err != nil {
 		return err
@@ -130,7 +132,10 @@ func (s *Service) Start(ctx context.Context) error {
 	if err := s.RegisterDrivers(ctx); err != nil {
 		return err
 	}
-	return s.PlugAll(ctx)
+	if err := s.PlugAll(ctx); err != nil {
+		return err
+	}
+	return s.settleVBDs(ctx)
 }
 
 // Recover drops what dead tasks marked on SRs and VDIs; it comes after the tasks' own recovery.

@@ -180,7 +180,7 @@ func unplugged(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
 
 func deleteSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
 	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", ref) {
-		if err := db.Delete(tx, vdi); err != nil {
+		if err := deleteVDI(tx, vdi); err != nil {
 			return err
 		}
 	}
@@ -388,14 +388,14 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []
 		if vdi, _ := db.Lookup(tx, gone); inUse(tx, vdi.UUID) {
 			continue
 		}
-		if err := db.Delete(tx, gone); err != nil {
+		if err := deleteVDI(tx, gone); err != nil {
 			return nil, err
 		}
 	}
 	return vanished, db.Change(tx, sr, func(rec *xenapi.SR) error { rec.Forgotten = nil; return nil })
 }
 
-// inUse tells a VDI that a task owns or has attached.
+// inUse tells a VDI that a task owns, or that is attached.
 func inUse(tx *db.Tx, uuid string) bool {
 	_, owned := task.Owner(tx, kindVDI, uuid)
 	return owned || len(attachments(tx, uuid)) > 0

@@ -98,11 +98,22 @@ func (s *Service) make(ctx context.Context, t *task.Task, rec xenapi.VDI, l lock
 func dropVDI(tx *db.Tx, uuid string, space Space) error {
 	if ref, err := db.ByUUID[xenapi.VDI](tx, uuid); err == nil {
 		rec, _ := db.Lookup(tx, ref)
-		if err := errOr(db.Delete(tx, ref), account(tx, rec.SR, -rec.VirtualSize, space)); err != nil {
+		if err := errOr(deleteVDI(tx, ref), account(tx, rec.SR, -rec.VirtualSize, space)); err != nil {
 			return err
 		}
 	}
 	return task.Disown(tx, kindVDI, uuid)
+}
+
+// deleteVDI removes a VDI's row, and the VBDs that would refer to nothing. None of them is plugged: who removes a VDI has
+// looked.
+func deleteVDI(tx *db.Tx, ref xenapi.Ref[xenapi.VDI]) error {
+	for _, vbd := range db.Referrers[xenapi.VBD](tx, "VDI", ref) {
+		if err := db.Delete(tx, vbd); err != nil {
+			return err
+		}
+	}
+	return db.Delete(tx, ref)
 }
 
 // abandon removes an image whose row could not be written, and its belonging. What it cannot remove stays recorded for
@@ -172,7 +183,7 @@ func (s *Service) DestroyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 	if !sr.Capabilities().Delete {
 		return xenapi.ErrSROperationNotSupported(rec.SR)
 	}
-	l := lock{rec.SR, xenapi.StorageOperationVDIDestroy, ref, xenapi.VDIOperationDestroy}
+	l := lock{sr: rec.SR, srOp: xenapi.StorageOperationVDIDestroy, vdi: ref, vdiOp: xenapi.VDIOperationDestroy}
 	temporary := false
 	err = s.acquire(ctx, t, l, func(tx *db.Tx) (err error) {
 		temporary, err = s.doom(tx, t, ref)
@@ -282,7 +293,7 @@ func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		if err := db.Change(tx, rec.SR, func(sr *xenapi.SR) error { sr.Forgotten = append(sr.Forgotten, rec.UUID); return nil }); err != nil {
 			return err
 		}
-		return errOr(account(tx, rec.SR, -rec.VirtualSize, unmeasured), db.Delete(tx, ref))
+		return errOr(account(tx, rec.SR, -rec.VirtualSize, unmeasured), deleteVDI(tx, ref))
 	})
 }
 
@@ -346,7 +357,7 @@ func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	if !sr.Capabilities().Resize {
 		return xenapi.ErrSROperationNotSupported(rec.SR)
 	}
-	l := lock{rec.SR, xenapi.StorageOperationVDIResize, ref, xenapi.VDIOperationResize}
+	l := lock{sr: rec.SR, srOp: xenapi.StorageOperationVDIResize, vdi: ref, vdiOp: xenapi.VDIOperationResize}
 	err = s.acquire(ctx, t, l, func(tx *db.Tx) error {
 		if rec, err = db.Get(tx, ref); err != nil {
 			return err
@@ -443,7 +454,7 @@ func (s *Service) HasImage(ctx context.Context, vdi xenapi.Ref[xenapi.VDI]) bool
 // undoVDI removes an image that an ended task left, with its row if it had got one. Errors: VDI_IN_USE.
 func (s *Service) undoVDI(ctx context.Context, b task.Belonging) error {
 	var ref xenapi.Ref[xenapi.VDI]
-	var users []task.Belonging
+	var users []use
 	_ = s.view(func(tx *db.Tx) error {
 		ref, _ = db.ByUUID[xenapi.VDI](tx, b.Object)
 		users = attachments(tx, b.Object)
@@ -472,6 +483,28 @@ func (s *Service) removeImage(ctx context.Context, ref xenapi.Ref[xenapi.SR], uu
 		return err
 	}
 	return sr.Destroy(ctx, img.Location)
+}
+
+// remeasure records how much of its SR a VDI takes after its content was written. Where that cannot be told now, the next scan
+// tells it.
+func (s *Service) remeasure(ctx context.Context, ref xenapi.Ref[xenapi.VDI]) {
+	rec, sr, err := s.vdiOnSR(ref)
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), driverTimeout)
+	defer cancel()
+	img, ok, err := find(ctx, sr, func(img Image) bool { return img.Location == rec.Location })
+	if ok {
+		space := measured(ctx, sr)
+		err = s.update(ctx, func(tx *db.Tx) error {
+			change := func(vdi *xenapi.VDI) error { vdi.PhysicalUtilisation = img.Used; return nil }
+			return errOr(db.Change(tx, ref, change), account(tx, rec.SR, 0, space))
+		})
+	}
+	if err != nil {
+		s.log.Info("it is not known how much a VDI takes now", "vdi", rec.UUID, "error", err)
+	}
 }
 
 func find(ctx context.Context, sr SR, match func(Image) bool) (Image, bool, error) {

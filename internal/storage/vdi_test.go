@@ -584,7 +584,7 @@ func TestAttach(t *testing.T) {
 		wantCode(t, "attach", err, code)
 		return a
 	}
-	p.change(t, ref, func(vdi *xenapi.VDI) { vdi.Digest = "d" })
+	p.change(t, ref, func(vdi *xenapi.VDI) { vdi.Digest, vdi.PhysicalUtilisation = "d", 0 })
 	a, b := attach(first, ref, storage.ReadOnly, ""), attach(second, ref, storage.ReadOnly, "")
 	attach(p.someTask(t), ref, storage.ReadWrite, xenapi.CodeVDIInUse)
 	if _, err := a.File.Write([]byte("x")); err == nil {
@@ -621,7 +621,7 @@ func TestTransfer(t *testing.T) {
 	t.Parallel()
 	p := newPool(t, memsr.Options{})
 	ref := p.newVDI(t, p.sr)
-	p.change(t, ref, func(vdi *xenapi.VDI) { vdi.Digest = "d" })
+	p.change(t, ref, func(vdi *xenapi.VDI) { vdi.Digest, vdi.PhysicalUtilisation = "d", 0 })
 	send := func(text string) error {
 		return p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
 			err := p.ImportRaw(ctx, tk, ref, strings.NewReader(text), int64(len(text)))
@@ -634,6 +634,9 @@ func TestTransfer(t *testing.T) {
 	wantCode(t, "import", send("imported"), "")
 	if get(p.host, ref).Digest != "" {
 		t.Error("the digest outlives an import")
+	}
+	if get(p.host, ref).PhysicalUtilisation == 0 {
+		t.Error("after an import the VDI takes no space")
 	}
 	err := p.do(t.Context(), func(ctx context.Context, tk *task.Task) error {
 		e, err := p.OpenExport(ctx, tk, ref)

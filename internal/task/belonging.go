@@ -78,7 +78,13 @@ type Undo func(ctx context.Context, b Belonging) error
 // is logged and its record kept for UndoEnded: one stuck thing must not keep the host down.
 func (s *Service) Recover(ctx context.Context, undo []KindUndo) error {
 	s.undo(ctx, undo, slog.LevelError, func(*db.Tx, Belonging) bool { return true })
-	return s.endDeadTasks(ctx)
+	return s.endWorkless(ctx, func(xenapi.Task) bool { return true })
+}
+
+// EndWorkless ends the pending tasks of this host for which nobody works, as cancelled: their rows came about although the
+// database had not said so when their work was to begin, or it did not take their end. A client's own task may wait for work.
+func (s *Service) EndWorkless(ctx context.Context) error {
+	return s.endWorkless(ctx, func(rec xenapi.Task) bool { return !rec.ByClient })
 }
 
 // undo logs at a level what it cannot remove.
@@ -112,10 +118,10 @@ func (s *Service) left(kind string, dead func(*db.Tx, Belonging) bool) []Belongi
 	return mine
 }
 
-func (s *Service) endDeadTasks(ctx context.Context) error {
+func (s *Service) endWorkless(ctx context.Context, which func(xenapi.Task) bool) error {
 	err := s.db.Update(ctx, func(tx *db.Tx) error {
 		for ref, rec := range db.All[xenapi.Task](tx) {
-			if rec.ResidentOn != s.host || rec.Status != xenapi.TaskStatusPending || rec.Roams {
+			if rec.ResidentOn != s.host || rec.Status != xenapi.TaskStatusPending || rec.Roams || s.runs(ref) || !which(rec) {
 				continue
 			}
 			cancelled := xenapi.ErrTaskCancelled(ref)
@@ -126,7 +132,7 @@ func (s *Service) endDeadTasks(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("end the tasks of the last run: %w", err)
+		return fmt.Errorf("end tasks without work: %w", err)
 	}
 	return nil
 }

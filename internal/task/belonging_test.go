@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,4 +193,65 @@ func TestUndoEnded(t *testing.T) {
 	if left := n.belongings("vdi"); err != nil || len(left) != 0 {
 		t.Errorf("in the end %v are left, %v", left, err)
 	}
+}
+
+// silent is a store that, while it is so, does what it is told and tells nobody.
+type silent struct {
+	*memkv.Store
+	now atomic.Bool
+}
+
+func (s *silent) Load(ctx context.Context, prefix string) ([]db.Item, int64, error) {
+	if s.now.Load() {
+		return nil, 0, memkv.ErrInjected
+	}
+	return s.Store.Load(ctx, prefix)
+}
+
+func (s *silent) Commit(ctx context.Context, guards []db.Guard, ops []db.Op) (int64, error) {
+	revision, err := s.Store.Commit(ctx, guards, ops)
+	if s.now.Load() {
+		return 0, memkv.ErrInjected
+	}
+	return revision, err
+}
+
+// TestEndWorkless: a task whose row came about although its maker was told that nobody knows does not stay pending for ever.
+// Tasks that have work, or may get some, do.
+func TestEndWorkless(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &silent{Store: memkv.New()}
+		n := join(t, store, here)
+		clients, err := n.Create(t.Context(), task.Spec{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = n.Keep(t.Context(), task.Spec{Label: "working"}, func(ctx context.Context, tk *task.Task) (any, error) {
+			store.now.Store(true)
+			_, lost := n.Go(ctx, task.Spec{Label: "lost"}, func(context.Context, *task.Task) (any, error) { panic("worked on") })
+			store.now.Store(false)
+			if !errors.Is(lost, db.ErrUnknownOutcome) {
+				t.Errorf("a task that nobody knows of began with %v", lost)
+			}
+			return nil, n.EndWorkless(ctx)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		want := map[string]xenapi.TaskStatus{"": xenapi.TaskStatusPending, "working": xenapi.TaskStatusSuccess, "lost": xenapi.TaskStatusCancelled}
+		got := map[string]xenapi.TaskStatus{}
+		_ = n.db.View(func(tx *db.Tx) error {
+			for _, rec := range db.All[xenapi.Task](tx) {
+				got[rec.NameLabel] = rec.Status
+			}
+			return nil
+		})
+		if !maps.Equal(got, want) {
+			t.Errorf("tasks are %v, want %v", got, want)
+		}
+		if _, err := n.Join(t.Context(), clients, task.Spec{}, func(context.Context, *task.Task) (any, error) { return nil, nil }); err != nil {
+			t.Errorf("a client's task can have no work any more: %v", err)
+		}
+	})
 }

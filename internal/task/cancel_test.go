@@ -3,6 +3,7 @@ package task_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -66,6 +67,47 @@ func TestCancel(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAbandon: who gives up a task that another host was to run says why; a host that has taken it ends it so, and one that has
+// not takes it no more. What has ended stays as it is.
+func TestAbandon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, lost := memkv.New(), xenapi.ErrHostOffline(there)
+		n, other := join(t, store, here), join(t, store, there)
+		watch(t, other)
+		taken, err := n.Create(t.Context(), task.Spec{})
+		untaken, err2 := n.Create(t.Context(), task.Spec{})
+		if err := errors.Join(err, err2, other.db.Sync(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		joined := make(chan error, 1)
+		go func() {
+			_, err := other.Join(t.Context(), taken, task.Spec{}, untilCancelled)
+			joined <- err
+		}()
+		synctest.Wait() // it runs
+		for _, ref := range []xenapi.Ref[xenapi.Task]{taken, untaken} {
+			if err := errors.Join(n.db.Sync(t.Context()), n.Abandon(t.Context(), ref, there, lost)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := <-joined; xenapi.CodeOf(err) != xenapi.CodeHostOffline {
+			t.Errorf("the work ended with %v", err)
+		}
+		if err := errors.Join(n.db.Sync(t.Context()), n.Abandon(t.Context(), taken, there, xenapi.ErrClientError())); err != nil {
+			t.Fatal(err)
+		}
+		for _, ref := range []xenapi.Ref[xenapi.Task]{taken, untaken} {
+			if rec, _ := n.row(ref); rec.Status != xenapi.TaskStatusFailure || !slices.Equal(rec.ErrorInfo, lost.Description()) {
+				t.Errorf("an abandoned task is %q %q", rec.Status, rec.ErrorInfo)
+			}
+		}
+		if _, err := other.Join(t.Context(), untaken, task.Spec{}, untilCancelled); xenapi.CodeOf(err) != xenapi.CodeOperationNotAllowed {
+			t.Errorf("a task that was abandoned before it was taken: %v", err)
+		}
+	})
 }
 
 // TestCancelIsARecord shows who asked while the work has not noticed yet.

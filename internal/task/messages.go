@@ -41,6 +41,19 @@ func (s *Service) Kill(ctx context.Context, ref, by xenapi.Ref[xenapi.Task], for
 	})
 }
 
+// Abandon ends a pending task with an error, for whoever passes its work on to another host and reaches that no more. A host
+// that has taken the task is asked to stop, and ends it; it cannot take it afterwards.
+func (s *Service) Abandon(ctx context.Context, ref xenapi.Ref[xenapi.Task], host xenapi.Ref[xenapi.Host], err *xenapi.Error) error {
+	return s.db.Update(ctx, func(tx *db.Tx) error {
+		rec, ok := db.Lookup(tx, ref)
+		if !ok || rec.Status != xenapi.TaskStatusPending || rec.ResidentOn != host {
+			return FailUntaken(tx, ref, host, err)
+		}
+		rec.CancelRequested, rec.CancelReason = true, err.Description()
+		return db.Put(tx, ref, rec)
+	})
+}
+
 // Destroy removes an ended task, and marks a pending one so that it goes when it ends.
 func (s *Service) Destroy(ctx context.Context, ref xenapi.Ref[xenapi.Task]) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {
@@ -59,7 +72,8 @@ func (s *Service) Destroy(ctx context.Context, ref xenapi.Ref[xenapi.Task]) erro
 func (s *Service) runs(ref xenapi.Ref[xenapi.Task]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.running[ref] != nil
+	_, held := s.running[ref]
+	return held
 }
 
 func mark(rec *xenapi.Task, by xenapi.Ref[xenapi.Task], op xenapi.TaskAllowedOperation) {

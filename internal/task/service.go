@@ -19,7 +19,7 @@ type Service struct {
 	internal func(error) *xenapi.Error // makes INTERNAL_ERROR of what is no domain error, and logs it
 
 	mu      sync.Mutex
-	running map[xenapi.Ref[xenapi.Task]]*Task
+	running map[xenapi.Ref[xenapi.Task]]*Task // nil until the row is there and the work begins
 	work    sync.WaitGroup
 }
 
@@ -80,16 +80,18 @@ func (t *Task) Delegate(ctx context.Context, label string, call func(ctx context
 // Join runs work under a task that exists, made by a client with task.create or by another host, and
 // ends that task with it. The task must be pending, and not be run here already.
 func (s *Service) Join(ctx context.Context, ref xenapi.Ref[xenapi.Task], spec Spec, work Func) (any, error) {
+	if !s.hold(ref) {
+		return nil, xenapi.ErrOperationNotAllowed("the task has other work already")
+	}
+	defer s.leave(ref)
+	t := &Task{ref: ref, spec: spec, service: s}
 	err := s.db.Update(ctx, func(tx *db.Tx) error {
 		return db.Change(tx, ref, func(rec *xenapi.Task) error {
 			if rec.Status != xenapi.TaskStatusPending {
 				return xenapi.ErrOperationNotAllowed("the task has ended: " + string(rec.Status))
 			}
-			if s.runs(ref) {
-				return xenapi.ErrOperationNotAllowed("the task has other work already")
-			}
-			if spec.User == "" {
-				spec.User = rec.AuthUser // another host calls, for the one whose task it is
+			if t.spec.User == "" {
+				t.spec.User = rec.AuthUser // another host calls, for the one whose task it is
 			}
 			rec.ResidentOn, rec.Roams = s.host, false
 			rec.AllowedOperations = []xenapi.TaskAllowedOperation{xenapi.TaskAllowedOperationCancel}
@@ -99,7 +101,6 @@ func (s *Service) Join(ctx context.Context, ref xenapi.Ref[xenapi.Task], spec Sp
 	if err != nil {
 		return nil, err
 	}
-	t := &Task{ref: ref, spec: spec, service: s}
 	return t.run(ctx, work)
 }
 
@@ -129,7 +130,9 @@ func (s *Service) CancelAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for ref, t := range s.running {
-		t.cancel(xenapi.ErrTaskCancelled(ref))
+		if t != nil {
+			t.cancel(xenapi.ErrTaskCancelled(ref))
+		}
 	}
 }
 
@@ -140,7 +143,9 @@ func (s *Service) WatchCancels(ctx context.Context) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, t := range s.running {
-			t.notice(tx)
+			if t != nil {
+				t.notice(tx)
+			}
 		}
 		return false, nil
 	})
@@ -148,7 +153,12 @@ func (s *Service) WatchCancels(ctx context.Context) error {
 
 func (s *Service) begin(ctx context.Context, spec Spec) (*Task, error) {
 	t := &Task{ref: xenapi.NewRef[xenapi.Task](), spec: spec, service: s}
-	return t, s.db.Update(ctx, func(tx *db.Tx) error { return db.Insert(tx, t.ref, s.record(spec)) })
+	s.hold(t.ref)
+	err := s.db.Update(ctx, func(tx *db.Tx) error { return db.Insert(tx, t.ref, s.record(spec)) })
+	if err != nil {
+		s.leave(t.ref) // should the row be there all the same, EndWorkless ends it
+	}
+	return t, err
 }
 
 func (s *Service) record(spec Spec) xenapi.Task {
@@ -228,8 +238,19 @@ func (s *Service) enter(t *Task) {
 	_ = s.db.View(func(tx *db.Tx) error { t.notice(tx); return nil })
 }
 
-func (s *Service) leave(t *Task) {
+// hold says that there will be work for a task, before its row says that it is this host's; it is false where there is already.
+func (s *Service) hold(ref xenapi.Ref[xenapi.Task]) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.running, t.ref)
+	if _, held := s.running[ref]; held {
+		return false
+	}
+	s.running[ref] = nil
+	return true
+}
+
+func (s *Service) leave(ref xenapi.Ref[xenapi.Task]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.running, ref)
 }

@@ -123,7 +123,7 @@ func (t *Task) due(fraction float64) (float64, bool) {
 func (t *Task) Shield(tx *db.Tx) error {
 	return db.Change(tx, t.ref, func(rec *xenapi.Task) error {
 		if rec.CancelRequested {
-			return xenapi.ErrTaskCancelled(t.ref)
+			return reason(t.ref, *rec)
 		}
 		rec.AllowedOperations = nil
 		return nil
@@ -168,8 +168,16 @@ func (t *Task) notice(tx *db.Tx) {
 		t.kill(xenapi.ErrTaskCancelled(t.ref))
 	}
 	if ok && rec.CancelRequested && len(rec.AllowedOperations) > 0 && !t.isElsewhere() {
-		t.cancel(xenapi.ErrTaskCancelled(t.ref))
+		t.cancel(reason(t.ref, rec))
 	}
+}
+
+// reason is the error that a task ends with which was asked to stop.
+func reason(ref xenapi.Ref[xenapi.Task], rec xenapi.Task) *xenapi.Error {
+	if len(rec.CancelReason) > 0 {
+		return xenapi.NewError(rec.CancelReason[0], rec.CancelReason[1:]...)
+	}
+	return xenapi.ErrTaskCancelled(ref)
 }
 
 // Succeed ends the task in a transaction of the work itself, so that the task says success exactly when
@@ -204,7 +212,7 @@ func (t *Task) run(ctx context.Context, work Func) (any, error) {
 	t.unkilled, t.kill = context.WithCancelCause(context.WithoutCancel(ctx))
 	defer t.kill(nil)
 	t.service.enter(t)
-	defer t.service.leave(t)
+	defer t.service.leave(t.ref)
 
 	began := time.Now()
 	result, err := work(ctx, t)
@@ -238,6 +246,6 @@ func (t *Task) record(ctx context.Context, result any, err error) error {
 		// The work is done, but nobody can be told so: not a success.
 		return t.service.classify(ctx, t.ref, dberr)
 	}
-	t.service.log.Error("end of a task not recorded; the next start ends it as cancelled", "task", t.ref, "error", dberr)
+	t.service.log.Error("end of a task not recorded; the next collection ends it as cancelled", "task", t.ref, "error", dberr)
 	return err
 }

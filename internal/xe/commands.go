@@ -45,6 +45,13 @@ func declared() []command {
 		{"pbd-plug", "uuid", "", "Attempt to attach the PBD to the host", on("PBD", "plug"), nil},
 		{"pbd-unplug", "uuid", "", "Attempt to detach the PBD from the host", on("PBD", "unplug"), nil},
 
+		{"vbd-create", "vm-uuid device", "vdi-uuid bootable type mode unpluggable", "Create a VBD on a host's control domain. The device is a number, or 'autodetect'. If no VDI is specified, an empty VBD will be created. The type parameter can be 'Disk' or 'CD', and the mode is 'RO' or 'RW'", vbdCreate, nil},
+		{"vbd-destroy", "uuid", "", "Destroy the VBD", on("VBD", "destroy"), nil},
+		{"vbd-plug", "uuid", "", "Attempt to attach the VBD to the running control domain", on("VBD", "plug"), nil},
+		{"vbd-unplug", "uuid", "force", "Attempt to detach the VBD from the running control domain", vbdUnplug, nil},
+		{"vbd-insert", "uuid vdi-uuid", "", "Insert a VDI into the CD drive that the VBD is", vbdInsert, nil},
+		{"vbd-eject", "uuid", "", "Remove the VDI from the CD drive that the VBD is", on("VBD", "eject"), nil},
+
 		{"host-enable", "", "<host-selectors>", "Enable a host", onHosts("enable"), nil},
 		{"host-disable", "", "<host-selectors>", "Disable a host", onHosts("disable"), nil},
 		{"host-reboot", "", "<host-selectors>", "Reboot a host", onHosts("reboot"), nil},

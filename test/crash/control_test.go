@@ -16,7 +16,7 @@ import (
 // is neither on the disk nor in its log. It is not parallel: the file system must be in no other daemon's
 // namespace.
 func TestPowerLoss(t *testing.T) {
-	if lost := losePower(t, harness.Build{}); len(lost) > 0 {
+	if lost := losePower(t, plain); len(lost) > 0 {
 		t.Errorf("what had happened was lost with the power:\n%s", strings.Join(lost, "\n"))
 	}
 }
@@ -24,7 +24,7 @@ func TestPowerLoss(t *testing.T) {
 // TestPowerLossIsNoticed builds a poolpatch that forgets to sync what it writes beside the database, and
 // sees the power loss noticed.
 func TestPowerLossIsNoticed(t *testing.T) {
-	lost := losePower(t, harness.Build{Change: harness.Change{
+	lost := losePower(t, harness.Build{Raceless: true, Change: harness.Change{
 		File: "internal/durable/durable.go", Old: "errors.Join(f.Chmod(perm), f.Sync())", New: "f.Chmod(perm)",
 	}})
 	if len(lost) == 0 {
@@ -97,7 +97,7 @@ func losePower(t *testing.T, b harness.Build) (lost []string) {
 // kills it, and sees the image that is left noticed.
 func TestForgottenOwnerIsNoticed(t *testing.T) {
 	t.Parallel()
-	forgets := harness.Build{Crash: true, Change: harness.Change{
+	forgets := harness.Build{Raceless: true, Crash: true, Change: harness.Change{
 		File: "internal/storage/vdi.go",
 		Old:  "err = s.acquire(ctx, t, l, func(tx *db.Tx) error {\n\t\treturn t.Own(tx, kindVDI, rec.UUID, map[string]string{\"SR\": rec.SR.String()})\n\t})",
 		New:  "err = s.acquire(ctx, t, l, func(tx *db.Tx) error { return nil })",

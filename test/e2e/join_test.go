@@ -240,9 +240,11 @@ func TestWhoMayNotJoin(t *testing.T) {
 	if !strings.Contains(refused.Error(), "not the pool that the token names") {
 		t.Errorf("another pool's token: %v", refused)
 	}
-	refused = two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), "", token[1:])
-	if !strings.Contains(refused.Error(), "not a join token") {
-		t.Errorf("a mangled token: %v", refused)
+	for _, who := range []struct{ user, token string }{{"", token[1:]}, {"", token[:70]}, {"root", token[:70]}} {
+		refused = two.Refused(xenapi.CodeSessionAuthenticationFailed, "pool.join", one.Address(), who.user, who.token)
+		if !strings.Contains(refused.Error(), "not a join token") {
+			t.Errorf("a mangled token of user %q: %v", who.user, refused)
+		}
 	}
 	refused = two.Refused(xenapi.CodeOperationNotAllowed, "pool.join", two.Address(), "", harness.Call[string](two, "pool.create_join_token", int64(600)))
 	if !strings.Contains(refused.Error(), "does not join itself") {

@@ -2,79 +2,13 @@ package e2e
 
 import (
 	"bytes"
-	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"poolpatch/test/harness"
 	"poolpatch/xenapi"
 )
-
-// TestCurl uploads with curl in every way in which it sends a body.
-func TestCurl(t *testing.T) {
-	t.Parallel()
-	d := start(t)
-	for _, c := range []struct {
-		name  string
-		pipe  bool
-		args  []string
-		known bool // whether the daemon is told the length
-	}{
-		{"from a file", false, []string{"--upload-file", "FILE"}, true},
-		{"from a pipe, in chunks", true, []string{"--upload-file", "-"}, false},
-		{"HTTP/1.0", false, []string{"--http1.0", "--upload-file", "FILE"}, true},
-		{"Expect", false, []string{"--header", "Expect: 100-continue", "--upload-file", "FILE"}, true},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			d := d.For(t)
-			p := harness.Program{Tail: strings.Repeat("x", 5<<20)}
-			patch := p.Signed(t)
-			file := filepath.Join(harness.Dir(t), "patch")
-			if err := os.WriteFile(file, patch, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			task := d.NewTask("upload")
-			args := []string{"curl", "--silent", "--show-error", "--insecure", "--user", "root:" + harness.Password, "--max-time", "60"}
-			for _, a := range c.args {
-				args = append(args, strings.ReplaceAll(a, "FILE", file))
-			}
-			stdin := ""
-			if c.pipe {
-				stdin = string(patch)
-			}
-			out, err := harness.Output(stdin, append(args, fmt.Sprintf("https://%s/pool_patch_upload?task_id=%s", d.Address(), task))...)
-			if err != nil && !strings.Contains(err.Error(), "transfer closed") {
-				t.Fatal(err, out)
-			}
-			rec := harness.Wait(d, task)
-			if err := harness.Failure(rec); err != nil {
-				t.Fatal(err)
-			}
-			// The bare ref, for xe takes it as it is.
-			ref := xenapi.Ref[xenapi.PoolPatch](rec.Result)
-			got := harness.Record(d, ref)
-			if got.UUID != p.UUID || got.Size != int64(len(patch)) {
-				t.Errorf("the record says %s, %d bytes; %s, %d bytes were sent", got.UUID, got.Size, p.UUID, len(patch))
-			}
-			size := int64(4 << 30)
-			if c.known {
-				size = 4 * int64(len(patch))
-			}
-			if vdi := harness.Record(d, got.VDI); vdi.VirtualSize < size || vdi.VirtualSize > size+1<<20 {
-				t.Errorf("the VDI is %d bytes large, not %d", vdi.VirtualSize, size)
-			}
-			var down bytes.Buffer
-			if n, err := d.Secure().DownloadPatch(t.Context(), p.UUID, &down, nil); err != nil || !bytes.Equal(down.Bytes(), patch) {
-				t.Errorf("download: %d bytes, %v; not what was uploaded", n, err)
-			}
-			d.Do("pool_patch.destroy", ref)
-			d.Clean()
-		})
-	}
-}
 
 // TestOldestClient uploads as xe does from a pipe: HTTP/1.0, no Host, no length, and not a byte of the
 // body before the daemon has answered.

@@ -116,6 +116,9 @@ func (d *Daemon) CrashAt(point string) { d.options.CrashAt = point }
 // StopAt has it stop at a point, once, likewise.
 func (d *Daemon) StopAt(point string) { d.options.StopAt = point }
 
+// KeepAddress has it listen where it listens now when it is started again, for clients that come back.
+func (d *Daemon) KeepAddress() { d.options.HTTPS = d.Address() }
+
 // LaunchAs is Launch of another build.
 func (d *Daemon) LaunchAs(b Build) error {
 	d.t.Helper()

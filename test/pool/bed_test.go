@@ -97,7 +97,7 @@ func (b *bed) formOnEtcd(n int) {
 // formCrashing is formOnEtcd with hosts that can be made to die or to stop at a named point.
 func (b *bed) formCrashing(n int) {
 	b.t.Helper()
-	b.build = harness.Build{Crash: true}
+	b.build = harness.Build{Raceless: true, Crash: true}
 	b.formOnEtcd(n)
 }
 
