@@ -59,6 +59,10 @@ bench: build deps ## measure against gpg, cp and qemu-img, as ratios, and how co
 	go test -count=1 -run '^$$' -bench Events -benchtime 200x ./internal/event
 	go run ./bench/events
 
+.PHONY: coverage
+coverage: ## hold the API against XenAPI's own list of classes: CLASSES=file, EXCEPT=class,class for those that may be missing
+	go run ./build/coverage -except '$(EXCEPT)' $(or $(CLASSES),$(error CLASSES=file says where XenAPI's list of classes is))
+
 .PHONY: golden
 golden: ## rewrite the golden files; read the difference before you commit it
 	go test ./xenapi ./internal/rpc ./internal/api ./internal/patch ./internal/httpd ./cmd/poolpatch -update

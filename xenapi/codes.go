@@ -58,6 +58,15 @@ const (
 	CodePoolJoiningHostMustHaveSameProductVersion = "POOL_JOINING_HOST_MUST_HAVE_SAME_PRODUCT_VERSION"
 	CodePoolJoiningHostCannotContainSharedSRs     = "POOL_JOINING_HOST_CANNOT_CONTAIN_SHARED_SRS"
 	CodeHostDisabled                              = "HOST_DISABLED"
+	CodeHostNotDisabled                           = "HOST_NOT_DISABLED"
+	CodeHostNameInvalid                           = "HOST_NAME_INVALID"
+	CodeXenAPIMissingPlugin                       = "XENAPI_MISSING_PLUGIN"
+	CodeServerCertificateInvalid                  = "SERVER_CERTIFICATE_INVALID"
+	CodeServerCertificateKeyInvalid               = "SERVER_CERTIFICATE_KEY_INVALID"
+	CodeServerCertificateKeyMismatch              = "SERVER_CERTIFICATE_KEY_MISMATCH"
+	CodeServerCertificateNotValidYet              = "SERVER_CERTIFICATE_NOT_VALID_YET"
+	CodeServerCertificateExpired                  = "SERVER_CERTIFICATE_EXPIRED"
+	CodeServerCertificateChainInvalid             = "SERVER_CERTIFICATE_CHAIN_INVALID"
 	CodeHostIsSlave                               = "HOST_IS_SLAVE"
 	CodeHostStillBooting                          = "HOST_STILL_BOOTING"
 	CodeHostCannotSeeSR                           = "HOST_CANNOT_SEE_SR"
@@ -103,6 +112,9 @@ const (
 	CodeEventsLost                                = "EVENTS_LOST"
 	CodeEventFromTokenParseFailure                = "EVENT_FROM_TOKEN_PARSE_FAILURE"
 	CodeRoleNotFound                              = "ROLE_NOT_FOUND"
+	CodeRoleAlreadyExists                         = "ROLE_ALREADY_EXISTS"
+	CodeSubjectAlreadyExists                      = "SUBJECT_ALREADY_EXISTS"
+	CodeSubjectCannotBeResolved                   = "SUBJECT_CANNOT_BE_RESOLVED"
 	CodeChangePasswordRejected                    = "CHANGE_PASSWORD_REJECTED"
 	CodeUserIsNotLocalSuperuser                   = "USER_IS_NOT_LOCAL_SUPERUSER"
 )
@@ -162,6 +174,15 @@ var sentences = map[string]string{
 	CodePoolJoiningHostMustHaveSameProductVersion: "The host runs another version than the pool.",
 	CodePoolJoiningHostCannotContainSharedSRs:     "The host has a shared SR plugged, which is another pool's too.",
 	CodeHostDisabled:                              "The host is disabled.",
+	CodeHostNotDisabled:                           "The host is enabled: disable it first.",
+	CodeHostNameInvalid:                           "The host name is invalid.",
+	CodeXenAPIMissingPlugin:                       "The host has no such plug-in.",
+	CodeServerCertificateInvalid:                  "The certificate is none in PEM form.",
+	CodeServerCertificateKeyInvalid:               "The private key is none in PEM form.",
+	CodeServerCertificateKeyMismatch:              "The private key is not that of the certificate.",
+	CodeServerCertificateNotValidYet:              "The certificate is not valid yet.",
+	CodeServerCertificateExpired:                  "The certificate has expired.",
+	CodeServerCertificateChainInvalid:             "The chain of certificates is none in PEM form.",
 	CodeHostIsSlave:                               "The host is not the pool's coordinator.",
 	CodeHostStillBooting:                          "The host is still starting.",
 	CodeHostCannotSeeSR:                           "The host has no attached PBD of the SR.",
@@ -207,6 +228,9 @@ var sentences = map[string]string{
 	CodeEventsLost:                                "Events were lost; fetch everything anew.",
 	CodeEventFromTokenParseFailure:                "The token is not one that event.from gave.",
 	CodeRoleNotFound:                              "There is no such role.",
+	CodeRoleAlreadyExists:                         "The subject has the role already.",
+	CodeSubjectAlreadyExists:                      "There is a subject with this identifier already.",
+	CodeSubjectCannotBeResolved:                   "The identifier names no user of the pool.",
 	CodeChangePasswordRejected:                    "The new password was not taken.",
 	CodeUserIsNotLocalSuperuser:                   "Only the local superuser may do this.",
 }
@@ -480,6 +504,51 @@ func ErrHostDisabled(host Ref[Host]) *Error {
 	return NewError(CodeHostDisabled, host.String())
 }
 
+// ErrHostNotDisabled makes HOST_NOT_DISABLED: the host is enabled.
+func ErrHostNotDisabled() *Error {
+	return NewError(CodeHostNotDisabled)
+}
+
+// ErrHostNameInvalid makes HOST_NAME_INVALID: the host name is invalid, and reason says why.
+func ErrHostNameInvalid(reason string) *Error {
+	return NewError(CodeHostNameInvalid, reason)
+}
+
+// ErrXenAPIMissingPlugin makes XENAPI_MISSING_PLUGIN: the host has no plug-in of that name.
+func ErrXenAPIMissingPlugin(name string) *Error {
+	return NewError(CodeXenAPIMissingPlugin, name)
+}
+
+// ErrServerCertificateInvalid makes SERVER_CERTIFICATE_INVALID: the certificate is none in PEM form.
+func ErrServerCertificateInvalid() *Error {
+	return NewError(CodeServerCertificateInvalid)
+}
+
+// ErrServerCertificateKeyInvalid makes SERVER_CERTIFICATE_KEY_INVALID: the private key is none in PEM form.
+func ErrServerCertificateKeyInvalid() *Error {
+	return NewError(CodeServerCertificateKeyInvalid)
+}
+
+// ErrServerCertificateKeyMismatch makes SERVER_CERTIFICATE_KEY_MISMATCH: the private key is not that of the certificate.
+func ErrServerCertificateKeyMismatch() *Error {
+	return NewError(CodeServerCertificateKeyMismatch)
+}
+
+// ErrServerCertificateNotValidYet makes SERVER_CERTIFICATE_NOT_VALID_YET: the certificate is not valid yet. Both are times.
+func ErrServerCertificateNotValidYet(now, notBefore string) *Error {
+	return NewError(CodeServerCertificateNotValidYet, now, notBefore)
+}
+
+// ErrServerCertificateExpired makes SERVER_CERTIFICATE_EXPIRED: the certificate has expired. Both are times.
+func ErrServerCertificateExpired(now, notAfter string) *Error {
+	return NewError(CodeServerCertificateExpired, now, notAfter)
+}
+
+// ErrServerCertificateChainInvalid makes SERVER_CERTIFICATE_CHAIN_INVALID: the chain of certificates is none in PEM form.
+func ErrServerCertificateChainInvalid() *Error {
+	return NewError(CodeServerCertificateChainInvalid)
+}
+
 // ErrHostIsSlave makes HOST_IS_SLAVE: the host is not the pool's coordinator.
 func ErrHostIsSlave(address string) *Error {
 	return NewError(CodeHostIsSlave, address)
@@ -708,6 +777,21 @@ func ErrEventFromTokenParseFailure(token string) *Error {
 // ErrRoleNotFound makes ROLE_NOT_FOUND: there is no such role.
 func ErrRoleNotFound() *Error {
 	return NewError(CodeRoleNotFound)
+}
+
+// ErrRoleAlreadyExists makes ROLE_ALREADY_EXISTS: the subject has the role already.
+func ErrRoleAlreadyExists() *Error {
+	return NewError(CodeRoleAlreadyExists)
+}
+
+// ErrSubjectAlreadyExists makes SUBJECT_ALREADY_EXISTS: there is a subject with this identifier already.
+func ErrSubjectAlreadyExists() *Error {
+	return NewError(CodeSubjectAlreadyExists)
+}
+
+// ErrSubjectCannotBeResolved makes SUBJECT_CANNOT_BE_RESOLVED: the identifier names no user of the pool.
+func ErrSubjectCannotBeResolved() *Error {
+	return NewError(CodeSubjectCannotBeResolved)
 }
 
 // ErrChangePasswordRejected makes CHANGE_PASSWORD_REJECTED: the new password was not taken.

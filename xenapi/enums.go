@@ -487,3 +487,11 @@ const (
 func (EventOperation) Values() []string {
 	return []string{"add", "del", "mod"}
 }
+
+// UpdateAfterApplyGuidance is the enum update_after_apply_guidance.
+type UpdateAfterApplyGuidance string
+
+// Values lists the enum in its declared order.
+func (UpdateAfterApplyGuidance) Values() []string {
+	return []string{"restartHVM", "restartPV", "restartHost", "restartXAPI"}
+}

@@ -26,9 +26,7 @@ type (
 	Crashdump      struct{}
 	HostCPU        struct{}
 	HostCrashdump  struct{}
-	PoolUpdate     struct{}
 	Secret         struct{}
-	Subject        struct{}
 )
 
 // Class names the XenAPI class.
@@ -101,10 +99,4 @@ func (HostCPU) Class() string { return "host_cpu" }
 func (HostCrashdump) Class() string { return "host_crashdump" }
 
 // Class names the XenAPI class.
-func (PoolUpdate) Class() string { return "pool_update" }
-
-// Class names the XenAPI class.
 func (Secret) Class() string { return "secret" }
-
-// Class names the XenAPI class.
-func (Subject) Class() string { return "subject" }

@@ -9,7 +9,7 @@ type User struct {
 
 	// PasswordHash is the hash that internal/auth made of the password.
 	PasswordHash string `json:"password_hash" xenapi:"internal"`
-	// Role is the user's role; "" for root, the local superuser.
+	// Role was the user's role before the user's subject had it: it is moved there when a daemon starts.
 	Role string `json:"role" xenapi:"internal"`
 }
 

@@ -100,6 +100,9 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	}
 	defer lock.Close()
 	err = life(ctx, config, p, log)
+	if errors.Is(err, errStopped) {
+		return nil
+	}
 	if errors.Is(err, errMoved) {
 		if ctx.Err() != nil {
 			return nil // it was told to end meanwhile

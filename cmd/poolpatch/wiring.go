@@ -26,6 +26,7 @@ import (
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
@@ -55,9 +56,9 @@ func drivers() storage.Drivers {
 func tables() []db.Table {
 	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
-		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
-		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](),
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](),
 		db.TableOf[task.Belonging](),
 	)
 }
@@ -76,6 +77,7 @@ type host struct {
 	database *database
 	moved    chan struct{} // closed when the host is to start again in another place
 	moving   sync.Once
+	ending   chan error // takes how the daemon is to end, from whoever tells it over the API
 	db       *db.DB
 	auth     *auth.Service
 	tasks    *task.Service
@@ -86,12 +88,14 @@ type host struct {
 	server   *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
-	closings    []func()
+	// ownCertificate says that the administrator keeps its file.
+	ownCertificate bool
+	closings       []func()
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
 func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, log *slog.Logger) (_ *host, err error) {
-	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), log: log}
+	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), ending: make(chan error, 1), ownCertificate: config.TLSCert != "", log: log}
 	defer func() {
 		if err != nil {
 			h.close()
@@ -154,7 +158,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	table := api.New(api.Services{
 		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
-		Host: me, Others: others, Cluster: h.cluster,
+		Machine: machine.New(p.root, machine.Options{}), Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
@@ -263,6 +267,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 			return nil
 		}
 	})
+	group.Go(func() error { return h.awaitEnd(ctx) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {
 			err := h.database.awaitTrust(ctx, authoritiesOf(h.paths), h.turn)

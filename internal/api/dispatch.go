@@ -300,30 +300,13 @@ func (a *API) addDeclared() {
 		case ok:
 			a.table[sig.FullName()] = bind(sig, fn)
 		case derived: // declared for a class that has it of itself
-		case sig.Lifecycle == "removed":
-			a.table[sig.FullName()] = refuse(sig, xenapi.ErrMessageRemoved())
 		default:
-			a.table[sig.FullName()] = refuse(sig, xenapi.ErrNotImplemented(sig.FullName()))
+			a.table[sig.FullName()] = a.refuse(sig)
 		}
 	}
 	for name := range handlers {
 		panic("api: a handler for the undeclared message " + name)
 	}
-}
-
-// refuse is the row of a message that a pool without virtual machines cannot serve.
-func refuse(sig xenapi.Signature, err error) *method {
-	return &method{sig: sig, params: anyParams(sig), refusal: err, handler: func(context.Context, *call, []reflect.Value) (any, error) {
-		return nil, err
-	}}
-}
-
-func anyParams(sig xenapi.Signature) []reflect.Type {
-	types := make([]reflect.Type, len(sig.Params))
-	for i := range types {
-		types[i] = reflect.TypeFor[rpc.Value]()
-	}
-	return types
 }
 
 // view runs fn on a snapshot.

@@ -6,6 +6,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/event"
+	"poolpatch/internal/machine"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/storage"
@@ -21,6 +22,8 @@ type Services struct {
 	Storage *storage.Service
 	Patches *patch.Service
 	Events  *event.Service
+	Machine *machine.Machine
+	Daemon  Daemon
 	Host    xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
@@ -52,6 +55,12 @@ func (a *API) handlers() map[string]any {
 		"user.get_all_records":                    a.userGetAllRecords,
 		"user.set_password":                       a.userSetPassword,
 
+		"subject.create":                     a.subjectCreate,
+		"subject.destroy":                    a.subjectDestroy,
+		"subject.add_to_roles":               a.subjectAddRole,
+		"subject.remove_from_roles":          a.subjectRemoveRole,
+		"subject.get_permissions_name_label": a.subjectPermissionNames,
+
 		"role.get_permissions":              a.roleGetPermissions,
 		"role.get_permissions_name_label":   a.roleGetPermissionNames,
 		"role.get_by_permission":            a.roleByPermission,
@@ -76,6 +85,56 @@ func (a *API) handlers() map[string]any {
 		"host.get_vms_which_prevent_evacuation": a.hostVMsInTheWay,
 		"host.get_uncooperative_resident_VMs":   a.hostUncooperativeVMs,
 
+		"host.reboot":                              a.hostReboot,
+		"host.shutdown":                            a.hostShutdown,
+		"host.restart_agent":                       a.hostRestartAgent,
+		"host.shutdown_agent":                      a.hostShutdownAgent,
+		"host.emergency_clear_mandatory_guidance":  a.hostClearGuidance,
+		"host.set_hostname_live":                   a.hostSetHostname,
+		"host.dmesg":                               a.hostKernelLog,
+		"host.dmesg_clear":                         a.hostClearKernelLog,
+		"host.compute_free_memory":                 a.hostFreeMemory,
+		"host.compute_memory_overhead":             a.hostMemoryOverhead,
+		"host.get_data_sources":                    a.hostDataSources,
+		"host.query_data_source":                   a.hostDataSource,
+		"host.get_server_certificate":              a.hostCertificate,
+		"host.install_server_certificate":          a.hostInstallCertificate,
+		"host.reset_server_certificate":            a.hostResetCertificate,
+		"host.emergency_reset_server_certificate":  a.hostEmergencyResetCertificate,
+		"host.refresh_server_certificate":          a.hostRefreshCertificate,
+		"host.sync_data":                           a.hostSyncData,
+		"host.declare_dead":                        a.hostDeclareDead,
+		"host.set_numa_affinity_policy":            a.hostSetNUMAPolicy,
+		"host.set_ssl_legacy":                      a.hostSetSSLLegacy,
+		"host.set_https_only":                      a.hostSetHTTPSOnly,
+		"host.emergency_reenable_tls_verification": a.hostVerifyTLS,
+		"host.apply_edition":                       a.hostApplyEdition,
+		"host.license_remove":                      a.hostLicenseRemove,
+		"host.disable_external_auth":               a.hostDisableExternalAuth,
+		"host.disable_local_storage_caching":       a.hostDisableCaching,
+
+		"pool.add_to_guest_agent_config":                             a.poolAddGuestAgentConfig,
+		"pool.remove_from_guest_agent_config":                        a.poolRemoveGuestAgentConfig,
+		"pool.rotate_secret":                                         a.poolRotateSecret,
+		"pool.enable_tls_verification":                               a.poolVerifyTLS,
+		"pool.disable_ssl_legacy":                                    a.poolNothingToDo,
+		"pool.set_https_only":                                        a.poolSetHTTPSOnly,
+		"pool.disable_local_storage_caching":                         a.poolNothingToDo,
+		"pool.disable_redo_log":                                      a.poolDisableRedoLog,
+		"pool.disable_client_certificate_auth":                       a.poolNothingToDo,
+		"pool.disable_repository_proxy":                              a.poolNothingToDo,
+		"pool.deconfigure_wlb":                                       a.poolDeconfigureWLB,
+		"pool.disable_external_auth":                                 a.poolDisableExternalAuth,
+		"pool.detect_nonhomogeneous_external_auth":                   a.poolNothingToDo,
+		"pool.get_license_state":                                     a.poolLicenseState,
+		"pool.apply_edition":                                         a.poolApplyEdition,
+		"pool.recover_slaves":                                        a.poolRecoverSlaves,
+		"pool.emergency_transition_to_master":                        a.poolBecomeMaster,
+		"pool.ha_failover_plan_exists":                               a.haPlanExists,
+		"pool.ha_compute_max_host_failures_to_tolerate":              a.haMost,
+		"pool.ha_compute_hypothetical_max_host_failures_to_tolerate": a.haHypotheticalMost,
+		"pool.ha_compute_vm_failover_plan":                           a.haPlan,
+
 		"host.destroy":              a.hostDestroy,
 		"pool.designate_new_master": a.poolDesignate,
 		"pool.sync_database":        a.poolSyncDatabase,
@@ -97,11 +156,14 @@ func (a *API) handlers() map[string]any {
 		"SR.scan":                 a.srScan,
 		"SR.update":               a.srUpdate,
 		"SR.probe":                a.srProbe,
+		"SR.probe_ext":            a.srProbeExt,
 		"SR.set_name_label":       a.srSetNameLabel,
 		"SR.set_name_description": a.srSetNameDescription,
 		"SR.set_shared":           a.srSetShared,
 		"SR.set_physical_size":    a.srSetPhysicalSize,
 		"SR.get_supported_types":  a.srSupportedTypes,
+		"SR.get_data_sources":     a.srDataSources,
+		"SR.query_data_source":    a.srDataSource,
 
 		"PBD.create":            a.pbdCreate,
 		"PBD.destroy":           a.pbdDestroy,
@@ -124,6 +186,7 @@ func (a *API) handlers() map[string]any {
 		"VDI.set_sharable":         a.vdiSetSharable,
 		"VDI.set_on_boot":          a.vdiSetOnBoot,
 		"VDI.set_allow_caching":    a.vdiSetAllowCaching,
+		"VDI.get_nbd_info":         a.vdiNBDInfo,
 
 		"VBD.create":            a.vbdCreate,
 		"VBD.destroy":           a.vbdDestroy,
@@ -146,7 +209,6 @@ func (a *API) handlers() map[string]any {
 		"pool_patch.pool_clean":            a.patchPoolClean,
 		"pool_patch.destroy":               a.patchDestroy,
 		"host_patch.destroy":               a.hostPatchDestroy,
-		"host_patch.apply":                 a.hostPatchApply,
 
 		"event.from":           a.eventFrom,
 		"event.inject":         a.eventInject,

@@ -288,7 +288,7 @@ func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
 		}
 	}
 	add, remove := "add_to_"+f.Name, "remove_from_"+f.Name
-	key, value := xenapi.Param{Name: "key", Type: "string"}, xenapi.Param{Name: "value", Type: "string"}
+	key, value := xenapi.Param{Name: "key"}, xenapi.Param{Name: "value"}
 	a.addWrite(class, f, add, []xenapi.Param{key, value}, []reflect.Type{f.Type.Key(), f.Type.Elem()},
 		func(field reflect.Value, ref string, args []reflect.Value) error {
 			if field.IsNil() {
@@ -310,7 +310,7 @@ func (a *API) addMapWrites(class *xenapi.Class, f xenapi.Field) {
 }
 
 func (a *API) addSetWrites(class *xenapi.Class, f xenapi.Field) {
-	value := []xenapi.Param{{Name: "value", Type: "string"}}
+	value := []xenapi.Param{{Name: "value"}}
 	elem := []reflect.Type{f.Type.Elem()}
 	a.addWrite(class, f, "add_"+f.Name, value, elem,
 		func(field reflect.Value, _ string, args []reflect.Value) error {

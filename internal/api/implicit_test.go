@@ -58,6 +58,8 @@ func fixed(tx *db.Tx) error {
 		db.Insert(tx, "OpaqueRef:vbd", vbd),
 		db.Insert(tx, "OpaqueRef:session", xenapi.Session{UUID: "u-session", ThisHost: here, LastActive: at(6), AuthUserName: "ann", AuthUserSID: "ann", Originator: "tests", Role: "not shown", Kind: "not shown"}),
 		db.Insert(tx, "OpaqueRef:user", xenapi.User{UUID: "u-user", ShortName: "ann", Fullname: "Ann", PasswordHash: "not shown", Role: "not shown"}),
+		db.Insert(tx, "OpaqueRef:subject", xenapi.Subject{UUID: "u-subject", SubjectIdentifier: "ann", OtherConfig: map[string]string{"subject-name": "ann"}, Roles: []xenapi.Ref[xenapi.Role]{"OpaqueRef:role"}}),
+		db.Insert(tx, "OpaqueRef:update", xenapi.PoolUpdate{UUID: "u-update", NameLabel: "update", Version: "1", InstallationSize: 1 << 20}),
 		db.Insert(tx, "OpaqueRef:role", xenapi.Role{UUID: "u-role", NameLabel: xenapi.RoleReadOnly, NameDescription: "Reading alone"}),
 		db.Insert(tx, "OpaqueRef:message", xenapi.Message{UUID: "u-message", Name: "PATCH", Priority: 3, Cls: "Host", ObjUUID: "u-host", Timestamp: at(7), Body: "<b>"}),
 	)
@@ -67,7 +69,7 @@ func fixed(tx *db.Tx) error {
 var refs = map[string]string{
 	"session": "OpaqueRef:session", "task": "OpaqueRef:task", "pool": thePool, "host": string(here), "host_metrics": "OpaqueRef:metrics",
 	"host_patch": "OpaqueRef:row", "pool_patch": "OpaqueRef:patch", "SM": "OpaqueRef:sm", "SR": "OpaqueRef:sr", "PBD": "OpaqueRef:pbd",
-	"VDI": "OpaqueRef:vdi", "VM": "OpaqueRef:vm", "VBD": "OpaqueRef:vbd", "user": "OpaqueRef:user", "role": "OpaqueRef:role", "message": "OpaqueRef:message",
+	"VDI": "OpaqueRef:vdi", "VM": "OpaqueRef:vm", "VBD": "OpaqueRef:vbd", "user": "OpaqueRef:user", "role": "OpaqueRef:role", "subject": "OpaqueRef:subject", "pool_update": "OpaqueRef:update", "message": "OpaqueRef:message",
 }
 
 // newFixed is a pool over the fixed database; its storage has not been started, so no SR is attached.
@@ -398,7 +400,7 @@ func TestUserCreateDoesNotKeepThePassword(t *testing.T) {
 		t.Errorf("set by a pool-operator: %q", code)
 	}
 	ref = p.call(t, theRoot, "user.create", map[string]any{"short_name": "bob", "fullname": "Bob"}).Text
-	if rec := get(p, xenapi.Ref[xenapi.User](ref)); rec.Role != xenapi.RoleReadOnly || rec.PasswordHash != "" {
+	if rec := get(p, xenapi.Ref[xenapi.User](ref)); rec.OtherConfig["role"] != xenapi.RoleReadOnly || rec.PasswordHash != "" {
 		t.Errorf("a user of whom nothing is said: %+v", rec)
 	}
 	p.call(t, theRoot, "user.destroy", ref)

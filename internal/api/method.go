@@ -31,7 +31,7 @@ type method struct {
 	// permission names what RBAC checks, where it is not the message itself (map keys).
 	permission func(args []reflect.Value) (name, lowest string)
 	implicit   bool
-	refusal    error // of a message that is not served: what its handler always gives
+	refusal    string // of a message that is not served: the code of the error that its handler gives
 }
 
 // bind makes a row of a declared message and a Go function

@@ -54,8 +54,3 @@ func (a *API) patchDestroy(ctx context.Context, c *call, self patchRef) error {
 func (a *API) hostPatchDestroy(ctx context.Context, _ *call, self xenapi.Ref[xenapi.HostPatch]) error {
 	return a.services.Patches.Forget(ctx, self)
 }
-
-// hostPatchApply is refused: pool_patch.apply took its place.
-func (a *API) hostPatchApply(context.Context, *call, xenapi.Ref[xenapi.HostPatch]) (string, error) {
-	return "", xenapi.ErrMessageDeprecated()
-}

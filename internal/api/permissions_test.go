@@ -147,6 +147,16 @@ func TestProbe(t *testing.T) {
 			t.Errorf("%q: %s", uuid, got)
 		}
 	}
+	for uuid, want := range map[string]string{"": "", "u-1": "u-1"} {
+		config := map[string]string{"uuid": uuid}
+		places := p.call(t, theRoot, "SR.probe_ext", here, config, "known").Items
+		if len(places) != 1 || !same(member(places[0], "configuration"), rpc.ValueOf(config)) || member(member(places[0], "sr"), "uuid").Text != want {
+			t.Errorf("%q: %v", uuid, places)
+		}
+	}
+	if code := p.code(t, "SR.probe_ext", theRoot, here, map[string]string{}, "mem"); code != xenapi.CodeUnimplementedInSMBackend {
+		t.Errorf("a driver that cannot probe: %q", code)
+	}
 	if code := p.code(t, "SR.probe", theRoot, here, map[string]string{}, "mem"); code != xenapi.CodeUnimplementedInSMBackend {
 		t.Errorf("a driver that cannot: %q", code)
 	}

@@ -18,6 +18,7 @@ import (
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
+	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
@@ -48,14 +49,15 @@ type pool struct {
 	storage *storage.Service
 	caller  api.Caller
 	log     *lines
+	done    []string // to the machine and to the daemon
 }
 
 func tables() (all []db.Table) {
 	return []db.Table{
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
-		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
-		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
 	}
 }
@@ -77,10 +79,43 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Host: here, Others: p.others}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Daemon: p, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
+
+// machine is one that only remembers what was done to it.
+func (p *pool) machine() *machine.Machine {
+	return machine.New("/", machine.Options{
+		Run: func(_ context.Context, argv ...string) error {
+			p.done = append(p.done, strings.Join(argv, " "))
+			return nil
+		},
+		SetHostname: func(name string) error { p.done = append(p.done, "hostname "+name); return nil },
+		KernelLog:   func(clear bool) (string, error) { return fmt.Sprint("cleared: ", clear), nil },
+	})
+}
+
+// Restart implements api.Daemon.
+func (p *pool) Restart() { p.done = append(p.done, "restart") }
+
+// Stop implements api.Daemon.
+func (p *pool) Stop() { p.done = append(p.done, "stop") }
+
+// ReplaceCertificate implements api.Daemon.
+func (p *pool) ReplaceCertificate(cert, _, _ string) error {
+	p.done = append(p.done, "certificate "+cert)
+	return nil
+}
+
+// ResetCertificate implements api.Daemon.
+func (p *pool) ResetCertificate() error { p.done = append(p.done, "no certificate"); return nil }
+
+// RenewIdentity implements api.Daemon.
+func (p *pool) RenewIdentity() error { p.done = append(p.done, "identity"); return nil }
+
+// Certificate implements api.Daemon.
+func (p *pool) Certificate() string { return "PEM" }
 
 // probing is a driver that finds the SR which device_config names.
 type probing struct{ *memsr.Driver }

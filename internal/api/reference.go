@@ -50,7 +50,7 @@ type MessageReference struct {
 	Lifecycle   string               `json:"lifecycle,omitempty"`
 	Deprecated  bool                 `json:"deprecated"`
 	Replacement string               `json:"replacement,omitempty"` // of a deprecated message
-	Refused     string               `json:"refused,omitempty"`     // the error that it always ends with
+	Refused     string               `json:"refused,omitempty"`     // the error that it ends with, whatever is asked
 }
 
 // ParameterReference is a parameter of a message.
@@ -70,10 +70,17 @@ type ErrorReference struct {
 
 // Reference describes the API. Messages that are not listed to clients are left out.
 func (a *API) Reference() Reference {
+	return a.describe(func(m *method) bool { return !m.sig.Hidden })
+}
+
+// Whole is the reference with the messages that are not listed to clients.
+func (a *API) Whole() Reference { return a.describe(func(*method) bool { return true }) }
+
+func (a *API) describe(shown func(*method) bool) Reference {
 	var ref Reference
 	for _, name := range slices.Sorted(maps.Keys(a.table)) { // a class's messages stand together
 		m := a.table[name]
-		if m.sig.Hidden {
+		if !shown(m) {
 			continue
 		}
 		if n := len(ref.Classes); n == 0 || ref.Classes[n-1].Name != m.sig.Class {
@@ -126,7 +133,7 @@ func (m *method) reference() MessageReference {
 	ref := MessageReference{
 		Name: m.sig.Name, Parameters: []ParameterReference{}, Result: m.resultName(), Role: m.sig.Role, Since: m.sig.Since, Implicit: m.implicit,
 		Async: !m.implicit && !m.sig.NoAsync, Session: !m.sig.NoSession,
-		Lifecycle: m.sig.Lifecycle, Deprecated: m.sig.Lifecycle == "deprecated", Replacement: m.sig.Replacement, Refused: xenapi.CodeOf(m.refusal),
+		Lifecycle: m.sig.Lifecycle, Deprecated: m.sig.Lifecycle == "deprecated", Replacement: m.sig.Replacement, Refused: m.refusal,
 	}
 	for i, p := range m.sig.Params {
 		if p.Type == "" {

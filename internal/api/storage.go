@@ -74,6 +74,37 @@ func (a *API) srProbe(ctx context.Context, _ *call, _ hostRef, deviceConfig map[
 	return a.services.Storage.Probe(ctx, srType, deviceConfig)
 }
 
+// probeResult is a place where an SR is, or can be made.
+type probeResult struct {
+	Configuration map[string]string `json:"configuration"`
+	Complete      bool              `json:"complete"`     // whether SR.create takes the configuration
+	SR            *probedSR         `json:"sr,omitempty"` // the one that is there
+	ExtraInfo     map[string]string `json:"extra_info"`
+}
+
+type probedSR struct {
+	UUID string `json:"uuid"`
+}
+
+// Class names the XenAPI class.
+func (probeResult) Class() string { return "probe_result" }
+
+// Class names the XenAPI class.
+func (probedSR) Class() string { return "sr_stat" }
+
+// srProbeExt tells the one place that a configuration names: with the SR that is there, or as one to make it at.
+func (a *API) srProbeExt(ctx context.Context, _ *call, _ hostRef, deviceConfig map[string]string, srType string, _ map[string]string) ([]probeResult, error) {
+	uuid, err := a.services.Storage.Find(ctx, srType, deviceConfig)
+	if err != nil {
+		return nil, err
+	}
+	place := probeResult{Configuration: deviceConfig, Complete: true}
+	if uuid != "" {
+		place.SR = &probedSR{uuid}
+	}
+	return []probeResult{place}, nil
+}
+
 func (a *API) srSupportedTypes(context.Context, *call) ([]string, error) {
 	return a.services.Storage.SupportedTypes(), nil
 }

@@ -23,7 +23,7 @@ const module = "poolpatch"
 // layers lists the rooms from the top down. A package imports only packages of lower layers; those of one
 // layer know nothing of one another.
 var layers = [][]string{
-	{"cmd/poolpatch"},
+	{"cmd/poolpatch", "build/coverage"},
 	{"internal/httpd", "internal/metrics"},
 	{"internal/api"},
 	{"internal/patch", "internal/pool", "internal/auth", "internal/event"},
@@ -33,7 +33,7 @@ var layers = [][]string{
 	{"internal/storage/pull"},
 	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "internal/message", "docs"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
-	{"internal/db", "internal/sandbox", "internal/etcdserver"},
+	{"internal/db", "internal/sandbox", "internal/etcdserver", "internal/machine"},
 	{"internal/durable", "internal/check", "internal/authority"},
 	{"xenapi/client", "internal/xe", "internal/xeclient"},
 	{"internal/rpc", "internal/thincli"},

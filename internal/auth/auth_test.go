@@ -35,7 +35,7 @@ type pool struct {
 func open(t testing.TB, store db.Store, host xenapi.Ref[xenapi.Host]) pool {
 	t.Helper()
 	d, err := db.Open(t.Context(), store, db.Options{Writer: string(host), Tables: []db.Table{
-		db.TableOf[xenapi.Session](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
+		db.TableOf[xenapi.Session](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -60,7 +60,7 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], log *slog.Logger, o Options) *S
 }
 
 // Login opens a session for a user. Errors: SESSION_AUTHENTICATION_FAILED, after a delay and without
-// saying which of name and password was wrong.
+// saying which of name and password was wrong; those of admit.
 func (s *Service) Login(ctx context.Context, name, password, originator string) (xenapi.Ref[xenapi.Session], error) {
 	user, known := s.user(name)
 	ok, err := s.verify(ctx, user.PasswordHash, password)
@@ -74,10 +74,12 @@ func (s *Service) Login(ctx context.Context, name, password, originator string) 
 		}
 		return "", xenapi.ErrSessionAuthenticationFailed(name, "Authentication failure")
 	}
-	return s.open(ctx, xenapi.Session{
-		Kind: kindUser, AuthUserName: name, AuthUserSID: name, Originator: originator,
-		IsLocalSuperuser: name == Root, Role: user.Role,
-	})
+	session := xenapi.Session{Kind: kindUser, AuthUserName: name, AuthUserSID: name, Originator: originator, IsLocalSuperuser: name == Root}
+	if err := s.admit(&session); err != nil {
+		s.log.Warn("login refused", "user", name, "originator", originator, "error", err)
+		return "", err
+	}
+	return s.open(ctx, session)
 }
 
 // LoginLocal opens a session of the local superuser, for whoever may use the unix socket.

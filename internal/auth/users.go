@@ -29,7 +29,7 @@ func userByName(tx *db.Tx, name string) (xenapi.Ref[xenapi.User], xenapi.User, b
 	return "", xenapi.User{}, false
 }
 
-// CreateUser makes a user with a role of [xenapi.Roles]. Without a password the user can not log in.
+// CreateUser makes a user, and the user's subject with a role of [xenapi.Roles]. Without a password the user can not log in.
 // Errors: DB_UNIQUENESS_CONSTRAINT_VIOLATION, ROLE_NOT_FOUND, INVALID_VALUE.
 func (s *Service) CreateUser(ctx context.Context, rec xenapi.User, role, password string) (xenapi.Ref[xenapi.User], error) {
 	switch {
@@ -38,7 +38,7 @@ func (s *Service) CreateUser(ctx context.Context, rec xenapi.User, role, passwor
 	case rec.ShortName != Root && !slices.Contains(xenapi.Roles(), role):
 		return "", xenapi.ErrRoleNotFound()
 	}
-	rec.UUID, rec.Role = xenapi.NewUUID(), role
+	rec.UUID = xenapi.NewUUID()
 	if password != "" {
 		rec.PasswordHash = hashPassword(password)
 	}
@@ -47,11 +47,16 @@ func (s *Service) CreateUser(ctx context.Context, rec xenapi.User, role, passwor
 		if _, _, exists := userByName(tx, rec.ShortName); exists {
 			return xenapi.ErrDBUniquenessConstraintViolation("user", "short_name", rec.ShortName)
 		}
+		if rec.ShortName != Root {
+			if err := db.Insert(tx, xenapi.NewRef[xenapi.Subject](), newSubject(rec.ShortName, role)); err != nil {
+				return err
+			}
+		}
 		return db.Insert(tx, ref, rec)
 	})
 }
 
-// DestroyUser removes a user and ends its sessions. Root stays.
+// DestroyUser removes a user and the user's subject, and ends the sessions. Root stays.
 func (s *Service) DestroyUser(ctx context.Context, ref xenapi.Ref[xenapi.User]) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {
 		rec, err := db.Get(tx, ref)
@@ -61,11 +66,12 @@ func (s *Service) DestroyUser(ctx context.Context, ref xenapi.Ref[xenapi.User]) 
 		if rec.ShortName == Root {
 			return xenapi.ErrOperationNotAllowed("root is the local superuser and stays")
 		}
-		for session, open := range db.All[xenapi.Session](tx) {
-			if open.Kind == kindUser && open.AuthUserName == rec.ShortName {
-				if err := db.Delete(tx, session); err != nil {
-					return err
-				}
+		if err := endSessions(tx, rec.ShortName); err != nil {
+			return err
+		}
+		if subject, _, ok := subjectOf(tx, rec.ShortName); ok {
+			if err := db.Delete(tx, subject); err != nil {
+				return err
 			}
 		}
 		return db.Delete(tx, ref)
@@ -112,8 +118,11 @@ func (s *Service) ChangePassword(ctx context.Context, name, old, password string
 
 // EnsureRoot makes the user root where it is missing, and gives it the password, when there is one and
 // it is not root's already. The hosts of a pool have one root: where there are several, none of them replaces the password
-// that it has.
+// that it has. Users of earlier times get their subjects.
 func (s *Service) EnsureRoot(ctx context.Context, password string) error {
+	if err := s.adoptUsers(ctx); err != nil {
+		return err
+	}
 	root, exists := s.user(Root)
 	if !exists {
 		_, err := s.CreateUser(ctx, xenapi.User{ShortName: Root, Fullname: "Local superuser"}, "", password)

@@ -40,7 +40,7 @@ func tables() []db.Table {
 	return []db.Table{
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](),
-		db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.VM](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.User](),
+		db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.VM](), db.TableOf[xenapi.Role](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](),
 		db.TableOf[xenapi.Message](), db.TableOf[internal](),
 	}
 }

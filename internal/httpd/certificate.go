@@ -1,6 +1,7 @@
 package httpd
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -14,9 +15,13 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"poolpatch/internal/durable"
+	"poolpatch/internal/rpc"
+	"poolpatch/xenapi"
 )
 
 // certificateLife is how long a self-signed certificate is valid.
@@ -90,4 +95,71 @@ func makeCertificate(names []string) (cert, key []byte, err error) {
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
 		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), nil
+}
+
+// ReplaceCertificate puts another certificate into the files that SelfSigned reads, for the next start. All is checked first.
+// Errors: SERVER_CERTIFICATE_… .
+func ReplaceCertificate(certFile, keyFile string, cert, key, chain []byte, now time.Time) error {
+	if err := checkCertificate(cert, key, chain, now); err != nil {
+		return err
+	}
+	if err := DropCertificate(certFile, keyFile); err != nil {
+		return err
+	}
+	// A crash from here on leaves no certificate, or a key without one: the next start makes a self-signed one.
+	if err := durable.WriteFile(keyFile, key, 0o600); err != nil {
+		return err
+	}
+	return durable.WriteFile(certFile, slices.Concat(cert, []byte("\n"), chain), 0o644)
+}
+
+// DropCertificate removes the files that SelfSigned reads, the certificate first: the next start makes others.
+func DropCertificate(certFile, keyFile string) error {
+	if err := durable.Remove(certFile); err != nil {
+		return err
+	}
+	return durable.Remove(keyFile)
+}
+
+func checkCertificate(cert, key, chain []byte, now time.Time) error {
+	leaf, err := onlyCertificate(cert)
+	if err != nil {
+		return xenapi.ErrServerCertificateInvalid().Because(err)
+	}
+	if block, _ := pem.Decode(key); block == nil || !strings.HasSuffix(block.Type, "PRIVATE KEY") {
+		return xenapi.ErrServerCertificateKeyInvalid()
+	}
+	if _, err := tls.X509KeyPair(cert, key); err != nil {
+		return xenapi.ErrServerCertificateKeyMismatch().Because(err)
+	}
+	at := func(t time.Time) string { return rpc.FormatTime(t.UTC()) }
+	switch {
+	case now.Before(leaf.NotBefore):
+		return xenapi.ErrServerCertificateNotValidYet(at(now), at(leaf.NotBefore))
+	case now.After(leaf.NotAfter):
+		return xenapi.ErrServerCertificateExpired(at(now), at(leaf.NotAfter))
+	}
+	for rest := chain; len(bytes.TrimSpace(rest)) > 0; {
+		if _, rest, err = nextCertificate(rest); err != nil {
+			return xenapi.ErrServerCertificateChainInvalid().Because(err)
+		}
+	}
+	return nil
+}
+
+func onlyCertificate(text []byte) (*x509.Certificate, error) {
+	cert, rest, err := nextCertificate(text)
+	if err == nil && len(bytes.TrimSpace(rest)) > 0 {
+		err = errors.New("there is more behind the certificate")
+	}
+	return cert, err
+}
+
+func nextCertificate(text []byte) (*x509.Certificate, []byte, error) {
+	block, rest := pem.Decode(text)
+	if block == nil || block.Type != "CERTIFICATE" {
+		return nil, nil, errors.New("no certificate in PEM form")
+	}
+	cert, err := x509.ParseCertificate(block.Bytes)
+	return cert, rest, err
 }

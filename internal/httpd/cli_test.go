@@ -204,6 +204,9 @@ func somethingOfEach(tx *db.Tx) error {
 			Progress: 0.5, Type: "<none/>", ResidentOn: here, Created: created, ByClient: true, AuthUser: "root",
 			ErrorInfo: []string{"A", "b"}, CurrentOperations: map[string]xenapi.TaskAllowedOperation{"OpaqueRef:other": xenapi.TaskAllowedOperationDestroy}}),
 		db.Insert(tx, "OpaqueRef:role", xenapi.Role{UUID: "uuid-role", NameLabel: "pool-admin", NameDescription: "may do everything", Subroles: []xenapi.Ref[xenapi.Role]{"OpaqueRef:none"}}),
+		db.Insert(tx, xenapi.RoleRef(xenapi.RoleVMAdmin), xenapi.Role{UUID: xenapi.RoleUUID(xenapi.RoleVMAdmin), NameLabel: xenapi.RoleVMAdmin, NameDescription: "may do much"}),
+		db.Insert(tx, "OpaqueRef:user", xenapi.User{UUID: "uuid-user", ShortName: "bob"}),
+		db.Insert(tx, "OpaqueRef:ann", xenapi.Session{UUID: "uuid-ann", AuthUserName: "ann", AuthUserSID: "ann", Kind: "user", LastActive: time.Now()}),
 		db.Insert(tx, "OpaqueRef:vm", xenapi.VM{UUID: "uuid-vm", NameLabel: "Control domain", PowerState: "Running", IsControlDomain: true, ResidentOn: here}),
 		db.Insert(tx, "OpaqueRef:patch-of-old", xenapi.HostPatch{UUID: "uuid-host-patch", Host: here, PoolPatch: "OpaqueRef:gone", Applied: true}),
 	)

@@ -354,3 +354,32 @@ func TestCancellingATransferThatWaits(t *testing.T) {
 	})
 	s.nothingLeft(t)
 }
+
+// A host that answers over HTTPS alone refuses what comes in plain text, but for its unix socket.
+func TestHTTPSOnly(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	for _, only := range []bool{true, false} {
+		must(t, s.db.Update(t.Context(), func(tx *db.Tx) error {
+			return db.Change(tx, here, func(rec *xenapi.Host) error { rec.HTTPSOnly = only; return nil })
+		}))
+		want := map[bool]int{true: 403, false: 200}[only]
+		for _, path := range []string{"/", "/api", "/metrics"} {
+			w := dial(t, s.plain)
+			w.say("GET " + path + " HTTP/1.0")
+			if resp := w.head(); resp.StatusCode != want {
+				t.Errorf("%s in plain text: %d, want %d", path, resp.StatusCode, want)
+			}
+			w = dial(t, s.socket)
+			w.say("GET " + path + " HTTP/1.0")
+			if resp := w.head(); resp.StatusCode != 200 {
+				t.Errorf("%s on the unix socket: %d", path, resp.StatusCode)
+			}
+			w = dialTLS(t, s.tls, &tls.Config{InsecureSkipVerify: true})
+			w.say("GET " + path + " HTTP/1.0")
+			if resp := w.head(); resp.StatusCode != 200 {
+				t.Errorf("%s over TLS: %d", path, resp.StatusCode)
+			}
+		}
+	}
+}

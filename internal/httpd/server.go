@@ -72,7 +72,7 @@ type Listener struct {
 func (s *Server) Serve(ctx context.Context, listeners []Listener) error {
 	group, ctx := errgroup.WithContext(ctx)
 	for _, l := range listeners {
-		server := newServer(s.Handler(l.Local), s.log)
+		server := newServer(s.withoutTLS(l.Local), s.log)
 		group.Go(func() error { return serve(server, l) })
 		group.Go(func() error {
 			<-ctx.Done()
@@ -139,6 +139,31 @@ func (s *Server) Handler(local bool) http.Handler {
 		s.route(w, r, local)
 		s.log.Debug("request", "method", r.Method, "path", r.URL.Path, "from", r.RemoteAddr, "seconds", time.Since(start).Seconds())
 	})
+}
+
+// withoutTLS is Handler for a listener that has none: a host may be told to answer there no more.
+func (s *Server) withoutTLS(local bool) http.Handler {
+	h := s.Handler(local)
+	if local {
+		return h
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.httpsOnly() {
+			page(w, http.StatusForbidden, "Forbidden", "This host answers over HTTPS alone")
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// httpsOnly reports whether this host refuses what comes without TLS.
+func (s *Server) httpsOnly() (only bool) {
+	_ = s.DB.View(func(tx *db.Tx) error {
+		host, _ := db.Lookup(tx, s.Host)
+		only = host.HTTPSOnly
+		return nil
+	})
+	return only
 }
 
 func (s *Server) route(w http.ResponseWriter, r *http.Request, local bool) {

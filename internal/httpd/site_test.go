@@ -26,6 +26,7 @@ import (
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
@@ -101,9 +102,9 @@ func (a *alarms) lines() []string {
 func tables() []db.Table {
 	return []db.Table{
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
-		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
-		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
+		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
 	}
 }
@@ -128,11 +129,41 @@ func newSite(t testing.TB) *site {
 	t.Cleanup(func() { s.storage.DetachAll(context.Background()) })
 	s.newSR(t)
 	s.serve(t, httpd.New(httpd.Services{
-		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"),
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here}, log),
+		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), Host: here,
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
 	}, log))
 	return s
 }
+
+// stillMachine is one that nothing is done to.
+func stillMachine() *machine.Machine {
+	return machine.New("/", machine.Options{
+		Run:         func(context.Context, ...string) error { return nil },
+		SetHostname: func(string) error { return nil },
+		KernelLog:   func(bool) (string, error) { return "[    0.000000] Linux\n", nil },
+	})
+}
+
+// daemon is one that stays.
+type daemon struct{}
+
+// Restart implements api.Daemon.
+func (daemon) Restart() {}
+
+// Stop implements api.Daemon.
+func (daemon) Stop() {}
+
+// ReplaceCertificate implements api.Daemon.
+func (daemon) ReplaceCertificate(_, _, _ string) error { return nil }
+
+// ResetCertificate implements api.Daemon.
+func (daemon) ResetCertificate() error { return nil }
+
+// RenewIdentity implements api.Daemon.
+func (daemon) RenewIdentity() error { return nil }
+
+// Certificate implements api.Daemon.
+func (daemon) Certificate() string { return "-----BEGIN CERTIFICATE-----\n" }
 
 func must(t testing.TB, err error) {
 	t.Helper()

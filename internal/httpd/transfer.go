@@ -49,6 +49,10 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 	caller, err := s.authenticate(r, params, local)
 	if err != nil {
 		s.log.Info("transfer refused", "handler", name, "from", r.RemoteAddr, "error", err)
+		if domain, ok := errors.AsType[*xenapi.Error](err); ok && domain.Code == xenapi.CodeRBACPermissionDenied {
+			forbidden(w, domain) // the password is right, and another try would not help
+			return transfer{}, false
+		}
 		unauthorised(w, name)
 		return transfer{}, false
 	}

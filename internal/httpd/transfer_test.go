@@ -32,6 +32,14 @@ func TestWhoIsAdmitted(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	must(t, s.auth.EnsureRoot(t.Context(), rootPW))
+	_, err := s.auth.CreateUser(t.Context(), xenapi.User{ShortName: "ann"}, xenapi.RoleReadOnly, "a")
+	must(t, err)
+	must(t, s.db.Update(t.Context(), func(tx *db.Tx) error {
+		for ref := range db.All[xenapi.Subject](tx) {
+			return db.Change(tx, ref, func(rec *xenapi.Subject) error { rec.Roles = nil; return nil })
+		}
+		return nil
+	}))
 	before := len(all[xenapi.Session](s))
 	const nobody = "OpaqueRef:nobody"
 	root, right, wrong := basic("root", rootPW), "pool_secret="+strings.ReplaceAll(secret, " ", "%20"), "pool_secret=wrong"
@@ -53,6 +61,7 @@ func TestWhoIsAdmitted(t *testing.T) {
 		{"wrong secret before password", wrong, []string{root}, 401},
 		{"password", "", []string{root}, 400},
 		{"wrong password", "", []string{basic("root", "wrong")}, 401},
+		{"password of a subject without a role", "", []string{basic("ann", "a")}, 403},
 		{"weak role", "session_id=" + sessionOf(xenapi.RoleVMPowerAdmin), nil, 403},
 		{"strong role", "session_id=" + sessionOf(xenapi.RolePoolOperator), nil, 400},
 	} {

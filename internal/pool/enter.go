@@ -89,6 +89,7 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 	}
 	rec.OtherConfig["poolpatch:database"] = id.Database
 	rec.OtherConfig["agent_start_time"] = fmt.Sprintf("%d.", id.Process.Started.Unix())
+	rec.SSLLegacy, rec.TLSVerificationEnabled, rec.Edition = false, true, "free"
 	settleGuidance(&rec, id)
 	if rec.Metrics, err = writeMetrics(tx, rec.Metrics); err != nil {
 		return "", err
@@ -153,6 +154,7 @@ func writePool(tx *db.Tx, host xenapi.Ref[xenapi.Host]) (xenapi.Ref[xenapi.Pool]
 	}
 	rec := xenapi.New[xenapi.Pool]()
 	rec.UUID, rec.Master, rec.Secret = xenapi.NewUUID(), host, rand.Text()+rand.Text()
+	rec.TLSVerificationEnabled = true
 	ref := xenapi.NewRef[xenapi.Pool]()
 	return ref, true, db.Insert(tx, ref, rec)
 }

@@ -247,6 +247,12 @@ var classes = []*class{
 		{name: "description", flag: ro, path: "name_description"},
 		{name: "subroles", flag: sro},
 	}},
+	{name: "subject", api: xenapi.ClassOf[xenapi.Subject](), list: "uuid,subject-identifier,other-config,roles", fields: []field{
+		{name: "uuid", flag: ro},
+		{name: "subject-identifier", flag: ro},
+		{name: "other-config", flag: mro},
+		{name: "roles", flag: sro, more: &special{value: roleNames}},
+	}},
 	{name: "message", api: xenapi.ClassOf[xenapi.Message](), list: "uuid,name,priority,class,obj-uuid,timestamp,body", fields: []field{
 		{name: "uuid", flag: ro},
 		{name: "name", flag: ro},
@@ -262,7 +268,8 @@ var classes = []*class{
 var known = []*xenapi.Class{
 	xenapi.ClassOf[xenapi.Pool](), xenapi.ClassOf[xenapi.Host](), xenapi.ClassOf[xenapi.HostMetrics](), xenapi.ClassOf[xenapi.HostPatch](),
 	xenapi.ClassOf[xenapi.PoolPatch](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.SR](), xenapi.ClassOf[xenapi.SM](),
-	xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VBD](), xenapi.ClassOf[xenapi.Task](), xenapi.ClassOf[xenapi.VM](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Message](),
+	xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VBD](), xenapi.ClassOf[xenapi.Task](), xenapi.ClassOf[xenapi.VM](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Subject](),
+	xenapi.ClassOf[xenapi.Message](),
 }
 
 // classOf finds a class by its name in commands.

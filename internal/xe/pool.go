@@ -5,25 +5,88 @@ import (
 	"slices"
 )
 
-// onHosts sends a message to the host that the command line selects, or to several of them with --multiple.
-func onHosts(message string) action {
-	return func(ctx context.Context, r *run) error {
-		hosts, err := r.selectedHosts(ctx)
-		if err != nil {
+// eachHost goes over the hosts that the command line selects: one, or several with --multiple. besides are words that select none.
+func (r *run) eachHost(ctx context.Context, do func(ref string) error, besides ...string) error {
+	hosts, err := r.selectedHosts(ctx, besides...)
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts {
+		if err := do(host.ref); err != nil {
 			return err
 		}
-		for _, host := range hosts {
-			if _, err := r.call(ctx, "host."+message, host.ref); err != nil {
-				return err
-			}
-		}
-		return nil
+	}
+	return nil
+}
+
+// onHosts sends a message to the hosts that are selected.
+func onHosts(message string) action {
+	return func(ctx context.Context, r *run) error {
+		return r.eachHost(ctx, func(host string) error {
+			_, err := r.call(ctx, "host."+message, host)
+			return err
+		})
 	}
 }
 
-// selectedHosts are those that host= names, by name or UUID, and that pass every filter.
-func (r *run) selectedHosts(ctx context.Context) ([]row, error) {
-	hosts, err := r.selected(ctx, classOf("host"), "host")
+// printHosts prints what a message gives of each host that is selected.
+func printHosts(message string) action {
+	return func(ctx context.Context, r *run) error {
+		return r.eachHost(ctx, func(host string) error {
+			got, err := r.call(ctx, "host."+message, host)
+			if err != nil {
+				return err
+			}
+			return r.out.line(r.scalar(ctx, got, nil))
+		})
+	}
+}
+
+// hostInstallCertificate loads the files that the parameters name from the client.
+func hostInstallCertificate(ctx context.Context, r *run) error {
+	files := []string{"certificate", "private-key", "certificate-chain"}
+	var texts []any
+	for _, param := range files {
+		text := ""
+		if file, given := r.lookup(param); given {
+			content, err := r.peer.Load(file, maxLoaded)
+			if err != nil {
+				return failure("The file '" + file + "' could not be loaded: " + err.Error())
+			}
+			text = string(content)
+		}
+		texts = append(texts, text)
+	}
+	return r.eachHost(ctx, func(host string) error {
+		_, err := r.call(ctx, "host.install_server_certificate", append([]any{host}, texts...)...)
+		return err
+	}, files...)
+}
+
+func hostSetHostname(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "host-uuid")
+	if err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "host.set_hostname_live", host, r.text("host-name", ""))
+	return err
+}
+
+func hostDeclareDead(ctx context.Context, r *run) error {
+	host, err := r.refOf(ctx, "host", "uuid")
+	if err != nil {
+		return err
+	}
+	if err := r.confirm("WARNING: A host should only be declared dead if it is certainly off; if it still runs, what it does to shared storage is not noticed."); err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "host.declare_dead", host)
+	return err
+}
+
+// selectedHosts are those that host= names, by name or UUID, and that pass every filter; besides are words that are none.
+func (r *run) selectedHosts(ctx context.Context, besides ...string) ([]row, error) {
+	hosts, err := r.selected(ctx, classOf("host"), append(besides, "host")...)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +148,34 @@ func poolDesignate(ctx context.Context, r *run) error {
 	return err
 }
 
-func poolSyncDatabase(ctx context.Context, r *run) error {
-	_, err := r.call(ctx, "pool.sync_database")
-	return err
+// send sends a message that takes nothing and gives nothing.
+func send(message string) action {
+	return func(ctx context.Context, r *run) error {
+		_, err := r.call(ctx, message)
+		return err
+	}
+}
+
+// poolRecoverSlaves prints the UUIDs of the hosts that were recovered.
+func poolRecoverSlaves(ctx context.Context, r *run) error {
+	hosts, err := r.call(ctx, "pool.recover_slaves")
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts.Items {
+		if err := r.printUUID(ctx, "host", host.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func poolMostFailures(ctx context.Context, r *run) error {
+	most, err := r.call(ctx, "pool.ha_compute_max_host_failures_to_tolerate")
+	if err != nil {
+		return err
+	}
+	return r.out.line(r.scalar(ctx, most, nil))
 }
 
 // messageAbout are the parameters of which one says what a message is about.

@@ -1,0 +1,13 @@
+package xenapi
+
+// Subject is somebody whom the pool lets in, with the roles that say what for. Where users come from is another matter: here
+// SubjectIdentifier is the name of one of the pool's own.
+type Subject struct {
+	UUID              string            `json:"uuid" xenapi:"runtime,since=rio"`
+	SubjectIdentifier string            `json:"subject_identifier" xenapi:"constructor,since=george"`
+	OtherConfig       map[string]string `json:"other_config" xenapi:"constructor,since=george"`
+	Roles             []Ref[Role]       `json:"roles" xenapi:"runtime,since=midnight-ride"`
+}
+
+// Class names the XenAPI class.
+func (Subject) Class() string { return "subject" }
