@@ -305,16 +305,22 @@ func (s *Service) ScanSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	if err := s.acquire(ctx, t, l, func(*db.Tx) error { return nil }); err != nil {
 		return err
 	}
+	err = s.scan(ctx, sr, ref)
+	return errOr(err, s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }))
+}
+
+// scan makes the rows follow what is on an SR, which stays attached as long.
+func (s *Service) scan(ctx context.Context, sr SR, ref xenapi.Ref[xenapi.SR]) error {
 	dctx, cancel := context.WithTimeout(ctx, driverTimeout)
 	defer cancel()
 	images, err := sr.List(dctx)
+	if err != nil {
+		return err
+	}
 	var vanished []string
-	err = errOr(err, s.update(ctx, func(tx *db.Tx) (uerr error) {
-		if err == nil {
-			vanished, uerr = reconcile(tx, ref, images)
-		}
-		return errOr(uerr, s.release(tx, t, l))
-	}))
+	if err := s.update(ctx, func(tx *db.Tx) (err error) { vanished, err = reconcile(tx, ref, images); return err }); err != nil {
+		return err
+	}
 	// A crash here leaves descriptions without a row, which the next scan removes.
 	for _, location := range vanished {
 		err = errOr(err, dropVanished(dctx, sr, location))

@@ -599,7 +599,7 @@ func TestAttachManyAtOnce(t *testing.T) {
 
 // Nothing leaks (I4): the kernel removes the mount and the loop device of a killed process.
 func TestKilledProcessLeavesNothing(t *testing.T) {
-	t.Parallel()
+	// Not beside others: its process begins with a copy of all mounts that there are, and keeps their devices in use.
 	image := imageFile(t, t.TempDir(), 64*mib)
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = append(os.Environ(), childVariable+"="+image)
@@ -653,7 +653,7 @@ func TestIsolateKeepsTheProcess(t *testing.T) {
 
 // TestLaterMounts: what is mounted outside after the start is seen inside exactly where that is said.
 func TestLaterMounts(t *testing.T) {
-	t.Parallel()
+	// Not beside others: its process begins with a copy of all mounts that there are, and keeps their devices in use.
 	const script = `
 cd "$1" && mkdir on && mkfifo go said || exit 1
 "$0" < go 2> said &

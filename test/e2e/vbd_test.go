@@ -33,7 +33,7 @@ func device(d *harness.Daemon, vbd xenapi.Ref[xenapi.VBD]) string {
 // TestVBD mounts a disk outside of the daemon. While it is mounted no end of the daemon takes it away, nor lets somebody else
 // write it; what nobody uses is unplugged when the daemon ends.
 func TestVBD(t *testing.T) {
-	t.Parallel()
+	// Not beside others: a daemon that starts has a copy of all mounts that there are, and keeps the device in use.
 	d := start(t)
 	const size = 64 << 20
 	vdi, other := newDisk(d, size), newDisk(d, size)
