@@ -13,7 +13,8 @@ demo: build ## a throwaway pool, a patch of your own, its whole life; leaves not
 .PHONY: test
 test: deps format vet staticcheck ## everything that must pass; installs what it lacks: Debian packages, an npm package
 	# Not from the cache: the tests in test/ build the binary themselves, which the cache does not see. Vet has been run.
-	@go test -race -vet=off -count=1 -timeout 20m ./...
+	# The longest come first, and three at once: they wait for daemons more than they compute.
+	@go test -race -vet=off -count=1 -timeout 20m -p 3 ./test/... ./...
 
 .PHONY: build
 build: ## bin/poolpatch
