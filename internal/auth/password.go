@@ -22,9 +22,20 @@ const (
 
 // hashPassword makes the text that is kept of a password.
 func hashPassword(password string) string {
-	salt := make([]byte, saltSize)
-	rand.Read(salt)
-	sum := argon2.IDKey([]byte(password), salt, hashPasses, hashMemory, hashLanes, hashSize)
+	salt := random(saltSize)
+	return hashText(salt, argon2.IDKey([]byte(password), salt, hashPasses, hashMemory, hashLanes, hashSize))
+}
+
+// noPassword looks like the hash of a password, costs as much to verify, and is of none that anybody knows. It costs nothing to make.
+func noPassword() string { return hashText(random(saltSize), random(hashSize)) }
+
+func random(n int) []byte {
+	b := make([]byte, n)
+	rand.Read(b)
+	return b
+}
+
+func hashText(salt, sum []byte) string {
 	return fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s", argon2.Version, hashMemory, hashPasses, hashLanes,
 		base64.RawStdEncoding.EncodeToString(salt), base64.RawStdEncoding.EncodeToString(sum))
 }

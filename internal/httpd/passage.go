@@ -129,7 +129,8 @@ func (s *Server) whilePasserLives(r *http.Request) (ctx context.Context, done fu
 		return r.Context(), func() {}
 	}
 	ctx, giveUp := context.WithCancelCause(r.Context())
-	go func() {
+	var watching sync.WaitGroup
+	watching.Go(func() {
 		var passer xenapi.Ref[xenapi.Host]
 		if s.DB.Wait(ctx, func(tx *db.Tx) (bool, error) {
 			if host, err := db.ByUUID[xenapi.Host](tx, uuid); err == nil {
@@ -139,8 +140,8 @@ func (s *Server) whilePasserLives(r *http.Request) (ctx context.Context, done fu
 		}) == nil {
 			giveUp(xenapi.ErrHostOffline(passer))
 		}
-	}()
-	return ctx, func() { giveUp(nil) }
+	})
+	return ctx, func() { giveUp(nil); watching.Wait() }
 }
 
 // passage is a transfer on its way through this host.

@@ -76,6 +76,8 @@ type round struct {
 	program   harness.Program
 	patch     xenapi.Ref[xenapi.PoolPatch]
 	vdi       xenapi.Ref[xenapi.VDI]
+
+	closeGates func() // once the fault has gone
 }
 
 func (c *chaos) round(n int) {
@@ -92,6 +94,7 @@ func (c *chaos) round(n int) {
 	err := r.happens(delay, hold)
 	c.t.Logf("round %d: %s on %s, asked of %s; %s of %s after %v for %v: %v",
 		n, r.operation.name, r.on.name, r.asked.name, r.fault.name, r.victims[0].name, delay, hold, err)
+	defer r.closeGates()
 	if !r.tolerated(err) {
 		c.t.Errorf("round %d: %v is no answer", n, err)
 	}
@@ -128,14 +131,12 @@ func (r *round) happens(delay, hold time.Duration) error {
 	<-time.After(hold)
 	heal()
 	r.allLive()
-	if r.operation.waits != "" {
-		defer r.openGates(ended)()
-	}
+	r.closeGates = r.openGates()
 	return <-ended
 }
 
-// openGates lets programs go on whose task was not cancelled after all.
-func (r *round) openGates(ended chan error) (stop func()) {
+// openGates lets programs go on whose task was not cancelled after all, also those of an operation whose caller was told nothing.
+func (r *round) openGates() (stop func()) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	done := make(chan struct{})
 	go func() {
