@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"math"
@@ -70,13 +71,8 @@ var literalHead = []byte{'b', 0, 0, 0, 0, 0}
 // packet has a definite length when r is a regular file of less than 4 GiB, as gpg does it; else it is
 // written in parts. Nothing is compressed: what is large in a patch is packed already.
 func Sign(r io.Reader, w io.Writer, key *SigningKey) error {
-	public := &key.private.PublicKey
-	announced := &packet.OnePassSignature{
-		Version: 3, SigType: sigBinary, Hash: crypto.SHA512,
-		PubKeyAlgo: public.PubKeyAlgo, KeyId: public.KeyId, IsLast: true,
-	}
-	if err := announced.Serialize(w); err != nil {
-		return fmt.Errorf("write patch: %w", err)
+	if err := announce(w, key); err != nil {
+		return err
 	}
 	literal, err := newLiteralWriter(w, r)
 	if err != nil {
@@ -89,6 +85,25 @@ func Sign(r io.Reader, w io.Writer, key *SigningKey) error {
 		return err
 	}
 	beside.stop()
+	return signDigest(w, key, digest)
+}
+
+// announce writes what comes before the program: by which key and with which hash it is signed.
+func announce(w io.Writer, key *SigningKey) error {
+	public := &key.private.PublicKey
+	announced := &packet.OnePassSignature{
+		Version: 3, SigType: sigBinary, Hash: crypto.SHA512,
+		PubKeyAlgo: public.PubKeyAlgo, KeyId: public.KeyId, IsLast: true,
+	}
+	if err := announced.Serialize(w); err != nil {
+		return fmt.Errorf("write patch: %w", err)
+	}
+	return nil
+}
+
+// signDigest writes what comes after the program: the signature of its SHA-512, which digest is about to give.
+func signDigest(w io.Writer, key *SigningKey, digest hash.Hash) error {
+	public := &key.private.PublicKey
 	sig := &packet.Signature{
 		Version: 4, SigType: sigBinary, Hash: crypto.SHA512,
 		PubKeyAlgo: public.PubKeyAlgo, CreationTime: time.Now(), IssuerKeyId: &public.KeyId,
