@@ -294,14 +294,14 @@ func afterwards(rec xenapi.PoolPatch) string {
 		xenapi.AfterApplyGuidanceRestartHost: "restart the host",
 		xenapi.AfterApplyGuidanceRestartXAPI: "restart the toolstack",
 	}
-	var todo []string
+	var steps []string
 	for _, g := range rec.AfterApplyGuidance {
-		todo = append(todo, words[g])
+		steps = append(steps, words[g])
 	}
-	if len(todo) == 0 {
+	if len(steps) == 0 {
 		return ""
 	}
-	return "; now " + strings.Join(todo, ", ")
+	return "; now " + strings.Join(steps, ", ")
 }
 
 // patchVerb is a command that runs one message on one patch.

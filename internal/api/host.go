@@ -20,7 +20,7 @@ func (a *API) here(host xenapi.Ref[xenapi.Host]) error {
 	if host == a.services.Host {
 		return nil
 	}
-	if err := a.view(func(tx *db.Tx) error { _, err := db.Get(tx, host); return err }); err != nil {
+	if err := exists(a, host); err != nil {
 		return err
 	}
 	return xenapi.ErrHostOffline(host)
@@ -44,35 +44,35 @@ func (a *API) setEnabled(ctx context.Context, host xenapi.Ref[xenapi.Host], enab
 	})
 }
 
-// exists is what there is to say of a host where the rest is the same of every host.
-func (a *API) exists(host xenapi.Ref[xenapi.Host]) error {
-	return a.view(func(tx *db.Tx) error { _, err := db.Get(tx, host); return err })
+// exists is what there is to say of an object where the rest is the same of all of its class.
+func exists[T xenapi.Object](a *API, ref xenapi.Ref[T]) error {
+	return a.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err })
 }
 
 // No host has extensions.
 func (a *API) hostHasExtension(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host], _ string) (bool, error) {
-	return false, a.exists(host)
+	return false, exists(a, host)
 }
 
 func (a *API) poolHasExtension(_ context.Context, _ *call, self xenapi.Ref[xenapi.Pool], _ string) (bool, error) {
-	return false, a.view(func(tx *db.Tx) error { _, err := db.Get(tx, self); return err })
+	return false, exists(a, self)
 }
 
 // A host runs its control domain alone, which stays where it is: there is nothing to evacuate, and nothing in the way of it.
 func (a *API) hostAssertCanEvacuate(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host]) error {
-	return a.exists(host)
+	return exists(a, host)
 }
 
 func (a *API) hostEvacuate(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host], _ xenapi.Ref[network], _ int64) error {
-	return a.exists(host)
+	return exists(a, host)
 }
 
 func (a *API) hostVMsInTheWay(_ context.Context, _ *call, self xenapi.Ref[xenapi.Host]) (map[xenapi.Ref[xenapi.VM]][]string, error) {
-	return map[xenapi.Ref[xenapi.VM]][]string{}, a.exists(self)
+	return map[xenapi.Ref[xenapi.VM]][]string{}, exists(a, self)
 }
 
 func (a *API) hostUncooperativeVMs(_ context.Context, _ *call, self xenapi.Ref[xenapi.Host]) ([]xenapi.Ref[xenapi.VM], error) {
-	return nil, a.exists(self)
+	return nil, exists(a, self)
 }
 
 // network stands for the class of a parameter that is not looked at.

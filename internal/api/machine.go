@@ -90,7 +90,7 @@ func (a *API) hostFreeMemory(context.Context, *call, hostRef) (int64, error) {
 
 // Virtual machines cost memory beyond their own; there are none.
 func (a *API) hostMemoryOverhead(_ context.Context, _ *call, host hostRef) (int64, error) {
-	return 0, a.exists(host)
+	return 0, exists(a, host)
 }
 
 func (a *API) hostCertificate(context.Context, *call, hostRef) (string, error) {

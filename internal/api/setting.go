@@ -16,27 +16,22 @@ func (a *API) changePool(ctx context.Context, self poolRef, edit func(*xenapi.Po
 	return a.services.DB.Update(ctx, func(tx *db.Tx) error { return db.Change(tx, self, edit) })
 }
 
-// existsPool is what there is to do where the pool is already as the message would have it.
-func (a *API) existsPool(self poolRef) error {
-	return a.view(func(tx *db.Tx) error { _, err := db.Get(tx, self); return err })
-}
-
 // poolNothingToDo serves messages that take away, or look for, what no pool has: TLS before 1.2, a cache of images, external
 // authentication and that by certificates, a proxy for repositories.
 func (a *API) poolNothingToDo(_ context.Context, _ *call, self poolRef) error {
-	return a.existsPool(self)
+	return exists(a, self)
 }
 
 func (a *API) poolDisableExternalAuth(_ context.Context, _ *call, self poolRef, _ map[string]string) error {
-	return a.existsPool(self)
+	return exists(a, self)
 }
 
 func (a *API) hostDisableExternalAuth(_ context.Context, _ *call, host hostRef, _ map[string]string) error {
-	return a.exists(host)
+	return exists(a, host)
 }
 
 func (a *API) hostDisableCaching(_ context.Context, _ *call, host hostRef) error {
-	return a.exists(host)
+	return exists(a, host)
 }
 
 // The pool's database is its own log: there is no other to end.
@@ -145,7 +140,7 @@ func (a *API) clearGuidance(ctx context.Context, host hostRef, followed func(xen
 const edition = "free"
 
 func (a *API) poolLicenseState(_ context.Context, _ *call, self poolRef) (map[string]string, error) {
-	return map[string]string{"edition": edition, "expiry": "never"}, a.existsPool(self)
+	return map[string]string{"edition": edition, "expiry": "never"}, exists(a, self)
 }
 
 func applyEdition(name string) error {
@@ -156,14 +151,14 @@ func applyEdition(name string) error {
 }
 
 func (a *API) poolApplyEdition(_ context.Context, _ *call, self poolRef, name string) error {
-	if err := a.existsPool(self); err != nil {
+	if err := exists(a, self); err != nil {
 		return err
 	}
 	return applyEdition(name)
 }
 
 func (a *API) hostApplyEdition(_ context.Context, _ *call, host hostRef, name string, _ bool) error {
-	if err := a.exists(host); err != nil {
+	if err := exists(a, host); err != nil {
 		return err
 	}
 	return applyEdition(name)
@@ -171,7 +166,7 @@ func (a *API) hostApplyEdition(_ context.Context, _ *call, host hostRef, name st
 
 // A host without a license has the edition that needs none.
 func (a *API) hostLicenseRemove(_ context.Context, _ *call, host hostRef) error {
-	return a.exists(host)
+	return exists(a, host)
 }
 
 // poolRecoverSlaves tells of no host: they find their coordinator in the database, and none waits to be told.
@@ -196,5 +191,5 @@ func (nbdInfo) Class() string { return "vdi_nbd_server_info" }
 
 // vdiNBDInfo names no way, as in a pool without a network for NBD.
 func (a *API) vdiNBDInfo(_ context.Context, _ *call, self vdiRef) ([]nbdInfo, error) {
-	return nil, a.view(func(tx *db.Tx) error { _, err := db.Get(tx, self); return err })
+	return nil, exists(a, self)
 }
