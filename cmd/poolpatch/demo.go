@@ -7,9 +7,11 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -49,6 +51,9 @@ machine, and leaves nothing behind, with Ctrl-C too.`,
 
 // demo is the stage, and the play on it.
 func (c *cli) demo(ctx context.Context) (err error) {
+	// Who closes the terminal has seen enough, and is to find nothing left behind either.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGHUP)
+	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, demoTimeout)
 	defer cancel()
 	begun := time.Now()
