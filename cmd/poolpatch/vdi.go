@@ -15,10 +15,10 @@ import (
 )
 
 func (c *cli) vdiCommand() *cobra.Command {
-	return c.connected(group("vdi", "Disk images: list, make, copy, move bytes, destroy",
+	return c.connected(group("vdi", "Disk images: list, make, copy, migrate, move bytes, destroy",
 		`Disk images (VDIs) on the pool's SRs. Patches live in them: destroying the VDI of a patch frees
 its space, and the record of where it is applied stays.`,
-		c.vdiList(), c.vdiShow(), c.vdiCreate(), c.vdiCopy(), c.vdiClone(), c.vdiDestroy(), c.vdiImport(), c.vdiExport()))
+		c.vdiList(), c.vdiShow(), c.vdiCreate(), c.vdiCopy(), c.vdiMigrate(), c.vdiClone(), c.vdiDestroy(), c.vdiImport(), c.vdiExport()))
 }
 
 func (c *cli) vdiList() *cobra.Command {
@@ -150,6 +150,30 @@ func (c *cli) vdiCopy() *cobra.Command {
 			}
 			m := c.workMeter("copy", o.Rec.PhysicalUtilisation)
 			ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, "VDI.copy", o.Ref, sr)
+			return c.printVDI(ctx, p, ref, err)
+		}),
+	}
+}
+
+func (c *cli) vdiMigrate() *cobra.Command {
+	return &cobra.Command{
+		Use:   "migrate UUID SR",
+		Short: "Move a VDI to an SR; prints the UUID that it has there",
+		Long: `Move a VDI to an SR, as to empty an SR before it goes. A patch whose VDI it is follows it, and hosts
+may apply the patch meanwhile. What was on the old SR is destroyed once all is on the new one.`,
+		Example: "  poolpatch vdi migrate 90ab backup",
+		Args:    arguments("UUID", "SR"),
+		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+			o, err := vdis.find(ctx, p, args[0])
+			if err != nil {
+				return err
+			}
+			sr, err := srs.reference(ctx, p, args[1])
+			if err != nil {
+				return err
+			}
+			m := c.workMeter("migrate", o.Rec.PhysicalUtilisation)
+			ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, "VDI.pool_migrate", o.Ref, sr, map[string]string{})
 			return c.printVDI(ctx, p, ref, err)
 		}),
 	}

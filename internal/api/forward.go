@@ -63,7 +63,12 @@ var places = map[string]place{
 		return pool.Nearest(tx, me, arg[xenapi.VDI](args, 0).SR), nil
 	},
 	"VDI.introduce": atSR(3),
-	"VDI.copy":      atCopy,
+	"VDI.copy": func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+		return atCopy(tx, me, arg[vdiRef](args, 0), arg[srRef](args, 1), arg[vdiRef](args, 3))
+	},
+	"VDI.pool_migrate": func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+		return atCopy(tx, me, arg[vdiRef](args, 0), arg[srRef](args, 1), "")
+	},
 
 	"VDI.destroy":              atVDI,
 	"VDI.clone":                atVDI,
@@ -124,13 +129,12 @@ func atVDI(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
 }
 
 // atCopy prefers a host that sees both SRs. Where there is none, one that sees the destination pulls.
-func atCopy(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
-	from, err := db.Get(tx, arg[vdiRef](args, 0))
+func atCopy(tx *db.Tx, me hostRef, original vdiRef, to srRef, into vdiRef) (hostRef, error) {
+	from, err := db.Get(tx, original)
 	if err != nil {
 		return "", err
 	}
-	to := arg[srRef](args, 1)
-	if into := arg[vdiRef](args, 3); !into.IsNull() {
+	if !into.IsNull() {
 		vdi, err := db.Get(tx, into)
 		if err != nil {
 			return "", err

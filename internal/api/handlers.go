@@ -177,6 +177,7 @@ func (a *API) handlers() map[string]any {
 		"VDI.introduce":            a.vdiIntroduce,
 		"VDI.copy":                 a.vdiCopy,
 		"VDI.clone":                a.vdiClone,
+		"VDI.pool_migrate":         a.vdiPoolMigrate,
 		"VDI.snapshot":             a.vdiSnapshot,
 		"VDI.resize":               a.vdiResize,
 		"VDI.update":               a.vdiUpdate,

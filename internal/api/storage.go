@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/patch"
 	"poolpatch/internal/storage"
 	"poolpatch/xenapi"
 )
@@ -164,6 +165,11 @@ func (a *API) vdiIntroduce(ctx context.Context, c *call, uuid, label, descriptio
 
 func (a *API) vdiCopy(ctx context.Context, c *call, vdi vdiRef, sr srRef, base, into vdiRef) (vdiRef, error) {
 	return a.services.Storage.CopyVDI(ctx, c.task, vdi, sr, base, into)
+}
+
+// vdiPoolMigrate moves a VDI between SRs of the pool. There is no virtual machine that could use it meanwhile.
+func (a *API) vdiPoolMigrate(ctx context.Context, c *call, vdi vdiRef, sr srRef, _ map[string]string) (vdiRef, error) {
+	return a.services.Storage.MigrateVDI(ctx, c.task, vdi, sr, patch.Moved)
 }
 
 func (a *API) vdiClone(ctx context.Context, c *call, vdi vdiRef, _ map[string]string) (vdiRef, error) {

@@ -175,8 +175,12 @@ func (s *Service) openContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 	case err != nil:
 		return nil, err
 	case inVDI:
-		return s.storage.OpenCopy(ctx, t, rec.VDI, rec.ImageDigest, copyLabel(rec),
+		space, err := s.storage.OpenCopy(ctx, t, rec.VDI, rec.ImageDigest, copyLabel(rec),
 			func(need int64) (xenapi.Ref[xenapi.SR], error) { return s.chooseSR(ctx, need, anySR) })
+		if xenapi.CodeOf(err) == xenapi.CodeHandleInvalid && s.contentIn(ref) != rec.VDI {
+			return s.openContent(ctx, t, ref) // it was moved meanwhile
+		}
+		return space, err
 	case s.legacyExists(rec.Filename):
 		space, _, err := s.openLegacy(ctx, t, rec)
 		return space, err
@@ -184,6 +188,12 @@ func (s *Service) openContent(ctx context.Context, t *task.Task, ref xenapi.Ref[
 		return s.fetchLegacy(ctx, t, rec)
 	}
 	return nil, xenapi.ErrCannotFindPatch()
+}
+
+// contentIn is the VDI that a patch's record points at.
+func (s *Service) contentIn(ref xenapi.Ref[xenapi.PoolPatch]) (vdi xenapi.Ref[xenapi.VDI]) {
+	_ = s.db.View(func(tx *db.Tx) error { rec, _ := db.Lookup(tx, ref); vdi = rec.VDI; return nil })
+	return vdi
 }
 
 func copyLabel(rec xenapi.PoolPatch) string {

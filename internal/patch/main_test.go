@@ -47,6 +47,8 @@ type site struct {
 	key    *hotfix.SigningKey
 
 	booted, started time.Time // of the machine and of the daemon's process
+
+	wrap func(patch.Storage) patch.Storage // stands between the next daemons and their storage, if it is there
 }
 
 func newSite(t testing.TB, o memsr.Options, faults ...memkv.Option) *site {
@@ -95,7 +97,11 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 	x := daemon{site: s, db: d}
 	x.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return xenapi.ErrInternalError(err.Error()).Because(err) })
 	x.storage = storage.New(d, here, storage.Drivers{"mem": s.driver}, t.TempDir(), log, storage.Options{})
-	x.Service = patch.New(d, here, x.tasks, patch.OnStorage(x.storage),
+	on := patch.OnStorage(x.storage)
+	if s.wrap != nil {
+		on = s.wrap(on)
+	}
+	x.Service = patch.New(d, here, x.tasks, on,
 		hotfix.NewVerifier(hotfix.Options{KeyDir: filepath.Join(s.root, "keys"), Log: log}), log, patch.Options{
 			Root: s.root, Legacy: filepath.Join(s.root, "var/patch"), Logs: filepath.Join(s.root, "logs"),
 			Encode: func(v any) string { return fmt.Sprint(v) }, Step: step,

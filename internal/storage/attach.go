@@ -79,6 +79,9 @@ func claimable(tx *db.Tx, ref xenapi.Ref[xenapi.VDI], vdi xenapi.VDI, mode Mode)
 			return xenapi.ErrVDIInUse(ref, "attach")
 		}
 	}
+	if owner, owned := task.Owner(tx, kindVDI, vdi.UUID); owned && !pending(tx, owner.Task) {
+		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy)) // an ended task has left it, and it goes
+	}
 	if mode == ReadWrite && vdi.ReadOnly {
 		return xenapi.ErrVDIReadonly(ref)
 	}

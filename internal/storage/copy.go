@@ -31,6 +31,13 @@ func (s *Service) CopyVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 
 // CopyTemporary copies a VDI to an SR as a VDI that belongs to the task; edit may change how it is called.
 func (s *Service) CopyTemporary(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
+	return s.copyNew(ctx, t, ref, sr, edit, s.copyInto)
+}
+
+// filler copies the content of one VDI into another, which is fresh when it holds zeroes.
+type filler func(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI], fresh bool) error
+
+func (s *Service) copyNew(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], sr xenapi.Ref[xenapi.SR], edit func(*xenapi.VDI), fill filler) (xenapi.Ref[xenapi.VDI], error) {
 	src, _, err := s.vdiOnSR(ref)
 	if err != nil && !s.canPull(err) {
 		return "", err
@@ -44,7 +51,7 @@ func (s *Service) CopyTemporary(ctx context.Context, t *task.Task, ref xenapi.Re
 	if err != nil {
 		return "", err
 	}
-	if err := s.copyInto(ctx, t, ref, copied, true); err != nil {
+	if err := fill(ctx, t, ref, copied, true); err != nil {
 		s.Discard(ctx, t, copied)
 		return "", err
 	}
@@ -58,12 +65,18 @@ func (s *Service) copyInto(ctx context.Context, t *task.Task, from, into xenapi.
 	if err := s.acquire(ctx, t, l, func(tx *db.Tx) error { return fits(tx, from, into) }); err != nil {
 		return err
 	}
+	err := s.fill(ctx, t, from, into, fresh)
+	if rerr := s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }); err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// fill copies content that the caller has marked with the operation copy, from wherever it can be had.
+func (s *Service) fill(ctx context.Context, t *task.Task, from, into xenapi.Ref[xenapi.VDI], fresh bool) error {
 	err := s.copyContent(ctx, t, from, into, fresh)
 	if s.canPull(err) {
 		err = s.pullContent(ctx, t, from, into, fresh)
-	}
-	if rerr := s.update(ctx, func(tx *db.Tx) error { return s.release(tx, t, l) }); err == nil {
-		err = rerr
 	}
 	return err
 }

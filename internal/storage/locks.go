@@ -80,7 +80,7 @@ func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
 	if l.srOp != "" {
 		if err := db.Change(tx, l.sr, func(sr *xenapi.SR) error {
 			dropDead(tx, sr.CurrentOperations)
-			return enter(&sr.CurrentOperations, t, l.srOp, "SR", l.sr.String(), nil)
+			return enter(tx, &sr.CurrentOperations, t, l.srOp, "SR", l.sr.String(), nil)
 		}); err != nil {
 			return err
 		}
@@ -88,7 +88,7 @@ func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
 	if l.vdiOp != "" {
 		if err := db.Change(tx, l.vdi, func(vdi *xenapi.VDI) error {
 			dropDead(tx, vdi.CurrentOperations)
-			return enter(&vdi.CurrentOperations, t, l.vdiOp, "VDI", l.vdi.String(), shareable)
+			return enter(tx, &vdi.CurrentOperations, t, l.vdiOp, "VDI", l.vdi.String(), shareable)
 		}); err != nil {
 			return err
 		}
@@ -98,7 +98,7 @@ func (l lock) mark(tx *db.Tx, t xenapi.Ref[xenapi.Task]) error {
 	}
 	return db.Change(tx, l.vbd, func(vbd *xenapi.VBD) error {
 		dropDead(tx, vbd.CurrentOperations)
-		return enter(&vbd.CurrentOperations, t, l.vbdOp, "VBD", l.vbd.String(), nil)
+		return enter(tx, &vbd.CurrentOperations, t, l.vbdOp, "VBD", l.vbd.String(), nil)
 	})
 }
 
@@ -110,11 +110,12 @@ func shareable(a, b xenapi.VDIOperation) bool {
 	return reads(a) && reads(b)
 }
 
-// enter adds t's operation to the map unless another task has an operation there that does not go
-// beside it.
-func enter[Op ~string](ops *map[string]Op, t xenapi.Ref[xenapi.Task], op Op, class, object string, beside func(a, b Op) bool) error {
+// enter adds t's operation to the map unless another task, but for the one that t is a part of, has an operation there that
+// does not go beside it.
+func enter[Op ~string](tx *db.Tx, ops *map[string]Op, t xenapi.Ref[xenapi.Task], op Op, class, object string, beside func(a, b Op) bool) error {
+	whole := wholeOf(tx, t).String()
 	for other, running := range *ops {
-		if other != t.String() && (beside == nil || !beside(op, running)) {
+		if other != t.String() && other != whole && (beside == nil || !beside(op, running)) {
 			return xenapi.ErrOtherOperationInProgress(class, object, string(running))
 		}
 	}
@@ -162,6 +163,12 @@ func dropDead[Op any](tx *db.Tx, ops map[string]Op) bool {
 		}
 	}
 	return dropped
+}
+
+// wholeOf is the task that another is a part of.
+func wholeOf(tx *db.Tx, t xenapi.Ref[xenapi.Task]) xenapi.Ref[xenapi.Task] {
+	rec, _ := db.Lookup(tx, t)
+	return rec.SubtaskOf
 }
 
 func pending(tx *db.Tx, ref xenapi.Ref[xenapi.Task]) bool {

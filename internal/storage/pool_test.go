@@ -112,6 +112,7 @@ type pool struct {
 	driver *memsr.Driver
 	sr     xenapi.Ref[xenapi.SR]
 	pbd    xenapi.Ref[xenapi.PBD]
+	second xenapi.Ref[xenapi.SR] // of tests that make one
 }
 
 func newPool(t testing.TB, o memsr.Options, faults ...memkv.Option) pool {

@@ -223,7 +223,7 @@ func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (tem
 		return false, t.Own(tx, kindVDI, rec.UUID, map[string]string{"SR": rec.SR.String()})
 	case owner.Task == t.Ref():
 		return true, nil
-	case pending(tx, owner.Task):
+	case pending(tx, owner.Task) && owner.Task != wholeOf(tx, t.Ref()):
 		return false, xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
 	}
 	if err := task.Disown(tx, kindVDI, rec.UUID); err != nil {

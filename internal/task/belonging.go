@@ -36,8 +36,13 @@ func belongingRef(kind, object string) xenapi.Ref[Belonging] {
 // Own records, before it is made, a thing of the given kind as the task's. Things that several tasks may
 // have of one object (attachments) carry the task in the object's name.
 func (t *Task) Own(tx *db.Tx, kind, object string, detail map[string]string) error {
+	return t.OwnAt(tx, t.service.host, kind, object, detail)
+}
+
+// OwnAt is Own of a thing that is on another host, which removes it when the task has ended.
+func (t *Task) OwnAt(tx *db.Tx, host xenapi.Ref[xenapi.Host], kind, object string, detail map[string]string) error {
 	return db.Insert(tx, belongingRef(kind, object), Belonging{
-		Task: t.ref, Host: t.service.host, Kind: kind, Object: object, Detail: detail, Created: time.Now().UTC(),
+		Task: t.ref, Host: host, Kind: kind, Object: object, Detail: detail, Created: time.Now().UTC(),
 	})
 }
 

@@ -25,6 +25,7 @@ func declared() []command {
 		{"vdi-snapshot", "uuid", "driver-params-", "Create a snapshot of the specified VDI", vdiSnapshot, nil},
 		{"vdi-clone", "uuid", "new-name-label new-name-description driver-params-", "Create a clone of the specified VDI", vdiClone, nil},
 		{"vdi-copy", "uuid", "base-vdi-uuid sr-uuid into-vdi-uuid", "Copy either a full VDI or the block differences between two VDIs either into a fresh VDI in a specified SR or into an existing VDI", vdiCopy, nil},
+		{"vdi-pool-migrate", "uuid sr-uuid", "", "Migrate a VDI to a specified SR", vdiPoolMigrate, nil},
 		{"vdi-resize", "uuid disk-size", "online", "Resize the specified VDI", vdiResize, nil},
 		{"vdi-import", "uuid filename", "format progress", "Import a raw VDI", vdiImport, nil},
 		{"vdi-export", "uuid filename", "format base progress", "Export a VDI", vdiExport, nil},

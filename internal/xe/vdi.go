@@ -107,6 +107,19 @@ func vdiCopy(ctx context.Context, r *run) error {
 	return err
 }
 
+func vdiPoolMigrate(ctx context.Context, r *run) error {
+	vdi, err := r.refOf(ctx, "VDI", "uuid")
+	if err != nil {
+		return err
+	}
+	sr, err := r.refOf(ctx, "SR", "sr-uuid")
+	if err != nil {
+		return err
+	}
+	_, err = r.made(ctx, "VDI", "pool_migrate", vdi, sr, map[string]string{})
+	return err
+}
+
 func vdiResize(ctx context.Context, r *run) error {
 	size, err := parseSize("disk-size", r.text("disk-size", ""))
 	if err != nil {

@@ -58,6 +58,15 @@ func TestWithoutSharedStorage(t *testing.T) {
 	}
 	p.two.Do("VDI.destroy", copied)
 	p.one.Do("VDI.destroy", back)
+
+	// The patch moves to the other host's storage, and is applied from there.
+	moved := harness.Call[xenapi.Ref[xenapi.VDI]](p.one, "VDI.pool_migrate", patch.VDI, p.other, map[string]string{})
+	if at := harness.Record(p.one, ref).VDI; at != moved || harness.Record(p.one, moved).SR != p.other {
+		t.Errorf("it has moved to %s, the patch says %s", moved, at)
+	}
+	p.one.Refused(xenapi.CodeHandleInvalid, "VDI.get_record", patch.VDI)
+	p.clean()
+	p.two.Do("pool_patch.apply", ref, p.first)
 	p.clean()
 }
 
