@@ -98,6 +98,7 @@ const (
 	CodeVDIMissing                                = "VDI_MISSING"
 	CodeVDIIOError                                = "VDI_IO_ERROR"
 	CodeVDIIncompatibleType                       = "VDI_INCOMPATIBLE_TYPE"
+	CodeVDINoCBTMetadata                          = "VDI_NO_CBT_METADATA"
 	CodeVDICopyFailed                             = "VDI_COPY_FAILED"
 	CodeDeviceAlreadyAttached                     = "DEVICE_ALREADY_ATTACHED"
 	CodeDeviceAlreadyDetached                     = "DEVICE_ALREADY_DETACHED"
@@ -214,6 +215,7 @@ var sentences = map[string]string{
 	CodeVDIMissing:                                "The VDI's bytes are not on its SR.",
 	CodeVDIIOError:                                "Reading or writing the VDI failed.",
 	CodeVDIIncompatibleType:                       "The VDI's type does not allow this.",
+	CodeVDINoCBTMetadata:                          "Nothing is known of what changes in the VDI.",
 	CodeVDICopyFailed:                             "The VDI could not be copied.",
 	CodeDeviceAlreadyAttached:                     "The device is already attached.",
 	CodeDeviceAlreadyDetached:                     "The device is not attached.",
@@ -707,6 +709,11 @@ func ErrVDIIOError(message string) *Error {
 // ErrVDIIncompatibleType makes VDI_INCOMPATIBLE_TYPE: the VDI's type does not allow this.
 func ErrVDIIncompatibleType(vdi Ref[VDI], vdiType string) *Error {
 	return NewError(CodeVDIIncompatibleType, vdi.String(), vdiType)
+}
+
+// ErrVDINoCBTMetadata makes VDI_NO_CBT_METADATA: nothing is known of what changes in the VDI.
+func ErrVDINoCBTMetadata(vdi Ref[VDI]) *Error {
+	return NewError(CodeVDINoCBTMetadata, vdi.String())
 }
 
 // ErrVDICopyFailed makes VDI_COPY_FAILED: the VDI could not be copied.

@@ -70,11 +70,17 @@ var places = map[string]place{
 		return atCopy(tx, me, arg[vdiRef](args, 0), arg[srRef](args, 1), "")
 	},
 
-	"VDI.destroy":              atVDI,
-	"VDI.clone":                atVDI,
-	"VDI.snapshot":             atVDI,
-	"VDI.resize":               atVDI,
-	"VDI.update":               atVDI,
+	"VDI.destroy":      atVDI,
+	"VDI.clone":        atVDI,
+	"VDI.snapshot":     atVDI,
+	"VDI.resize":       atVDI,
+	"VDI.update":       atVDI,
+	"VDI.enable_cbt":   atVDI,
+	"VDI.disable_cbt":  atVDI,
+	"VDI.data_destroy": atVDI,
+	"VDI.list_changed_blocks": func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+		return atVDI(tx, me, args[1:]) // the one that is newer, and has its data
+	},
 	"VDI.set_name_label":       atVDI,
 	"VDI.set_name_description": atVDI,
 	"VDI.set_read_only":        atVDI,

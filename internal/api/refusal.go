@@ -30,24 +30,11 @@ var refusals = map[string]refusal{
 	"SR.assert_supports_database_replication": notOfThisSR,
 	"SR.enable_database_replication":          notOfThisSR,
 	"SR.disable_database_replication":         notOfThisSR,
-	"VDI.enable_cbt":                          notOfThisVDI,
-	"VDI.disable_cbt":                         notOfThisVDI,
-	"VDI.data_destroy":                        notOfThisVDI,
-	"VDI.list_changed_blocks":                 notOfThisVDI,
 }
 
 var (
-	deprecated   = refusal{xenapi.CodeMessageDeprecated, func(*API, []string) error { return xenapi.ErrMessageDeprecated() }}
-	notOfThisSR  = refusal{xenapi.CodeSROperationNotSupported, func(a *API, params []string) error { return a.unable(srRef(params[0])) }}
-	notOfThisVDI = refusal{xenapi.CodeSROperationNotSupported, func(a *API, params []string) error {
-		return a.view(func(tx *db.Tx) error {
-			vdi, err := db.Get(tx, vdiRef(params[0]))
-			if err != nil {
-				return err
-			}
-			return xenapi.ErrSROperationNotSupported(vdi.SR)
-		})
-	}}
+	deprecated  = refusal{xenapi.CodeMessageDeprecated, func(*API, []string) error { return xenapi.ErrMessageDeprecated() }}
+	notOfThisSR = refusal{xenapi.CodeSROperationNotSupported, func(a *API, params []string) error { return a.unable(srRef(params[0])) }}
 )
 
 // unable says that an SR's driver cannot do what was asked.

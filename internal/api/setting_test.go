@@ -149,17 +149,35 @@ func TestFailoverPlans(t *testing.T) {
 	p.refused(t, []string{xenapi.CodeHandleInvalid, "VM", dangling}, "pool.ha_compute_vm_failover_plan", theRoot, []string{}, []string{dangling})
 }
 
+// The bits come in base64, as clients that back up expect them.
+func TestChangedBlockTracking(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	vdi := p.newVDI(t, p.newSR(t))
+	p.call(t, theRoot, "VDI.enable_cbt", vdi)
+	if !get[xenapi.VDI](p, xenapi.Ref[xenapi.VDI](vdi)).CBTEnabled {
+		t.Error("it is not enabled")
+	}
+	from := p.call(t, theRoot, "VDI.snapshot", vdi).Text
+	if got := p.call(t, theRoot, "VDI.list_changed_blocks", from, vdi).Text; got != "AAA=" {
+		t.Errorf("changed: %q", got)
+	}
+	p.call(t, theRoot, "VDI.data_destroy", from)
+	if got := get[xenapi.VDI](p, xenapi.Ref[xenapi.VDI](from)).Type; got != xenapi.VDITypeCBTMetadata {
+		t.Errorf("it is of type %s", got)
+	}
+	p.call(t, theRoot, "VDI.disable_cbt", vdi)
+	p.refused(t, []string{xenapi.CodeVDINoCBTMetadata, vdi}, "VDI.list_changed_blocks", theRoot, from, vdi)
+	for _, method := range []string{"VDI.enable_cbt", "VDI.disable_cbt", "VDI.data_destroy"} {
+		p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", dangling}, method, theRoot, dangling)
+	}
+}
+
 // What a driver or a pool cannot do is refused as XenAPI does, and of nothing that is none.
 func TestRefusals(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
 	sr := p.newSR(t)
-	vdi := p.newVDI(t, sr)
-	for _, method := range []string{"VDI.enable_cbt", "VDI.disable_cbt", "VDI.data_destroy"} {
-		p.refused(t, []string{xenapi.CodeSROperationNotSupported, sr.String()}, method, theRoot, vdi)
-		p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", dangling}, method, theRoot, dangling)
-	}
-	p.refused(t, []string{xenapi.CodeSROperationNotSupported, sr.String()}, "VDI.list_changed_blocks", theRoot, vdi, vdi)
 	for _, method := range []string{"SR.assert_can_host_ha_statefile", "SR.assert_supports_database_replication", "SR.enable_database_replication", "SR.disable_database_replication"} {
 		p.refused(t, []string{xenapi.CodeSROperationNotSupported, sr.String()}, method, theRoot, sr)
 		p.refused(t, []string{xenapi.CodeHandleInvalid, "SR", dangling}, method, theRoot, dangling)
@@ -169,7 +187,7 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("a plug-in for a pool-operator: %q", code)
 	}
 	p.refused(t, []string{xenapi.CodeMessageDeprecated}, "SR.make", theRoot, here, map[string]string{}, 0, "", "", "", "")
-	if got := p.call(t, theRoot, "VDI.get_nbd_info", vdi); len(got.Items) > 0 {
+	if got := p.call(t, theRoot, "VDI.get_nbd_info", p.newVDI(t, sr)); len(got.Items) > 0 {
 		t.Errorf("a VDI over NBD: %v", got)
 	}
 	p.refused(t, []string{xenapi.CodeHandleInvalid, "VDI", dangling}, "VDI.get_nbd_info", theRoot, dangling)

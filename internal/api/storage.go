@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"reflect"
 	"time"
 
@@ -182,6 +183,24 @@ func (a *API) vdiSnapshot(ctx context.Context, c *call, vdi vdiRef, _ map[string
 
 func (a *API) vdiResize(ctx context.Context, c *call, vdi vdiRef, size int64) error {
 	return a.services.Storage.ResizeVDI(ctx, c.task, vdi, size)
+}
+
+func (a *API) vdiEnableCBT(ctx context.Context, _ *call, vdi vdiRef) error {
+	return a.services.Storage.SetCBT(ctx, vdi, true)
+}
+
+func (a *API) vdiDisableCBT(ctx context.Context, _ *call, vdi vdiRef) error {
+	return a.services.Storage.SetCBT(ctx, vdi, false)
+}
+
+// vdiListChangedBlocks gives a bit for each 64 KiB, in base64.
+func (a *API) vdiListChangedBlocks(ctx context.Context, c *call, from, to vdiRef) (string, error) {
+	changes, err := a.services.Storage.ChangedBlocks(ctx, c.task, from, to)
+	return base64.StdEncoding.EncodeToString(changes), err
+}
+
+func (a *API) vdiDataDestroy(ctx context.Context, c *call, vdi vdiRef) error {
+	return a.services.Storage.DestroyData(ctx, c.task, vdi)
 }
 
 // vdiUpdate has the SR remember what the record says.

@@ -27,7 +27,9 @@ func (s *Service) AllowedOnSR(tx *db.Tx, ref xenapi.Ref[xenapi.SR], rec xenapi.S
 	for op, needs := range map[xenapi.StorageOperation]string{
 		xenapi.StorageOperationVDICreate: "VDI_CREATE", xenapi.StorageOperationVDIDestroy: "VDI_DELETE",
 		xenapi.StorageOperationVDIResize: "VDI_RESIZE", xenapi.StorageOperationVDIClone: "VDI_CLONE",
-		xenapi.StorageOperationVDISnapshot: "VDI_SNAPSHOT",
+		xenapi.StorageOperationVDISnapshot: "VDI_SNAPSHOT", xenapi.StorageOperationVDIDataDestroy: "VDI_CONFIG_CBT",
+		xenapi.StorageOperationVDIEnableCBT: "VDI_CONFIG_CBT", xenapi.StorageOperationVDIDisableCBT: "VDI_CONFIG_CBT",
+		xenapi.StorageOperationVDIListChangedBlocks: "VDI_CONFIG_CBT",
 	} {
 		if slices.Contains(rec.Capabilities, needs) {
 			allowed = append(allowed, op)
@@ -46,15 +48,22 @@ func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation 
 	users := attachments(tx, rec.UUID)
 	_, owned := task.Owner(tx, kindVDI, rec.UUID)
 	can := func(capability string) bool { return slices.Contains(sr.Capabilities, capability) }
+	data := rec.Type != xenapi.VDITypeCBTMetadata
+	idle := len(users) == 0 && !owned
 	var allowed []xenapi.VDIOperation
 	for op, able := range map[xenapi.VDIOperation]bool{
-		xenapi.VDIOperationCopy:     !written(users),
-		xenapi.VDIOperationClone:    can("VDI_CLONE"),
-		xenapi.VDIOperationSnapshot: can("VDI_SNAPSHOT"),
+		xenapi.VDIOperationCopy:     data && !written(users),
+		xenapi.VDIOperationClone:    data && can("VDI_CLONE"),
+		xenapi.VDIOperationSnapshot: data && can("VDI_SNAPSHOT"),
 		xenapi.VDIOperationUpdate:   true,
-		xenapi.VDIOperationResize:   can("VDI_RESIZE") && len(users) == 0,
-		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && len(users) == 0 && !owned,
-		xenapi.VDIOperationForget:   len(users) == 0 && !owned,
+		xenapi.VDIOperationResize:   data && can("VDI_RESIZE") && len(users) == 0,
+		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && idle,
+		xenapi.VDIOperationForget:   idle,
+
+		xenapi.VDIOperationEnableCBT:         can("VDI_CONFIG_CBT") && ofADisk(rec) && !rec.IsASnapshot,
+		xenapi.VDIOperationDisableCBT:        can("VDI_CONFIG_CBT") && ofADisk(rec) && !rec.IsASnapshot,
+		xenapi.VDIOperationListChangedBlocks: rec.CBTEnabled && !written(users),
+		xenapi.VDIOperationDataDestroy:       can("VDI_CONFIG_CBT") && ofADisk(rec) && rec.IsASnapshot && rec.CBTEnabled && idle,
 	} {
 		if able {
 			allowed = append(allowed, op)

@@ -29,8 +29,24 @@ type Attachment struct {
 
 // Attach opens a VDI for the task. Several tasks may read a VDI at once; one that writes is alone.
 // Attaching for writing makes the recorded content digest void. It waits while an operation changes the
-// VDI. Errors: VDI_IN_USE, VDI_READONLY, VDI_MISSING, SR_HAS_NO_PBDS.
+// VDI. Errors: VDI_IN_USE, VDI_READONLY, VDI_MISSING, SR_HAS_NO_PBDS, VDI_INCOMPATIBLE_TYPE for one whose data was destroyed.
 func (s *Service) Attach(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], mode Mode) (*Attachment, error) {
+	if err := s.hasData(ref); err != nil {
+		return nil, err
+	}
+	return s.attachAny(ctx, t, ref, mode)
+}
+
+// hasData refuses a VDI whose content is no disk's any more.
+func (s *Service) hasData(ref xenapi.Ref[xenapi.VDI]) error {
+	rec, err := s.lookup(ref)
+	if err == nil && rec.Type == xenapi.VDITypeCBTMetadata {
+		err = xenapi.ErrVDIIncompatibleType(ref, string(rec.Type))
+	}
+	return err
+}
+
+func (s *Service) attachAny(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], mode Mode) (*Attachment, error) {
 	rec, sr, err := s.vdiOnSR(ref)
 	if err != nil {
 		return nil, err
@@ -81,6 +97,9 @@ func claimable(tx *db.Tx, ref xenapi.Ref[xenapi.VDI], vdi xenapi.VDI, mode Mode)
 	}
 	if owner, owned := task.Owner(tx, kindVDI, vdi.UUID); owned && !pending(tx, owner.Task) {
 		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy)) // an ended task has left it, and it goes
+	}
+	if _, reduced := task.Owner(tx, kindReduction, vdi.UUID); reduced {
+		return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDataDestroy)) // nobody knows now what its content is
 	}
 	if mode == ReadWrite && vdi.ReadOnly {
 		return xenapi.ErrVDIReadonly(ref)

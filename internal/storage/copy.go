@@ -181,11 +181,12 @@ func (s *Service) clone(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 	able func(Capabilities) bool, edit func(*xenapi.VDI)) (xenapi.Ref[xenapi.VDI], error) {
 
 	src, _, err := s.vdiOnSR(ref)
-	if err != nil {
+	if err = errOr(err, s.hasData(ref)); err != nil {
 		return "", err
 	}
 	rec := duplicate(src)
 	rec.Digest = src.Digest
+	rec.CBTEnabled = src.CBTEnabled && vdiOp == xenapi.VDIOperationSnapshot
 	if edit != nil {
 		edit(&rec)
 	}

@@ -77,6 +77,13 @@ type SR interface {
 	Wipe(ctx context.Context) error
 }
 
+// Reducer is an SR that can replace the content of an image that nobody has open. An SR that implements it has
+// VDI_CONFIG_CBT.
+type Reducer interface {
+	// Reduce replaces all of an image's content, and so its size, rounded up. A crash leaves the old content or the new.
+	Reduce(ctx context.Context, location string, content []byte) (Image, error)
+}
+
 // Mode says what an image is opened for.
 type Mode int
 
@@ -107,6 +114,7 @@ type Image struct {
 	NameLabel       string            `json:"name_label"`
 	NameDescription string            `json:"name_description"`
 	Type            xenapi.VDIType    `json:"type"`
+	CBTEnabled      bool              `json:"cbt_enabled,omitempty"`
 	Sharable        bool              `json:"sharable,omitempty"`
 	ReadOnly        bool              `json:"read_only,omitempty"`
 	IsASnapshot     bool              `json:"is_a_snapshot,omitempty"`
@@ -130,6 +138,7 @@ func (s Space) Free() int64 { return s.Size - s.Used }
 type Capabilities struct {
 	Create, Delete, Resize, ResizeOnline bool
 	Clone, Snapshot                      bool
+	CBT                                  bool // changed block tracking; the SR is a Reducer
 	ThinProvisioning                     bool
 }
 
@@ -143,6 +152,7 @@ func (c Capabilities) Names() []string {
 		{"THIN_PROVISIONING", c.ThinProvisioning},
 		{"VDI_ATTACH", true},
 		{"VDI_CLONE", c.Clone},
+		{"VDI_CONFIG_CBT", c.CBT},
 		{"VDI_CREATE", c.Create},
 		{"VDI_DELETE", c.Delete},
 		{"VDI_DETACH", true},

@@ -161,25 +161,30 @@ func (s *Service) openLent(ctx context.Context, want Wanted) (xenapi.VDI, *os.Fi
 // blocksOf gives the list of an image's blocks, of whatever digest where that is zero. It reads the image once for all
 // who ask.
 func (s *Service) blocksOf(ctx context.Context, digest image.Digest, file *os.File, size int64) (*image.Blocks, error) {
+	if digest.IsZero() { // images of which nothing is known are not the same for that
+		return s.readBlocks(ctx, digest, file, size)
+	}
 	if blocks := s.lender.find(digest); blocks != nil {
 		return blocks, nil
 	}
-	made, err, _ := s.lender.making.Do(digest.String(), func() (any, error) {
-		var blocks image.Blocks
-		found, err := image.SumBlocks(ctx, file, size, &blocks)
-		switch {
-		case err != nil:
-			return nil, err
-		case found != digest && !digest.IsZero():
-			return nil, errSpoiled(found.String(), digest.String())
-		}
-		s.lender.keep(found, &blocks)
-		return &blocks, nil
-	})
+	made, err, _ := s.lender.making.Do(digest.String(), func() (any, error) { return s.readBlocks(ctx, digest, file, size) })
 	if err != nil {
 		return nil, err
 	}
 	return made.(*image.Blocks), nil
+}
+
+func (s *Service) readBlocks(ctx context.Context, digest image.Digest, file *os.File, size int64) (*image.Blocks, error) {
+	blocks := new(image.Blocks)
+	found, err := image.SumBlocks(ctx, file, size, blocks)
+	switch {
+	case err != nil:
+		return nil, err
+	case found != digest && !digest.IsZero():
+		return nil, errSpoiled(found.String(), digest.String())
+	}
+	s.lender.keep(found, blocks)
+	return blocks, nil
 }
 
 func (l *lender) find(digest image.Digest) *image.Blocks {

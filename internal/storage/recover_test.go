@@ -195,6 +195,21 @@ var faultedCalls = []faultedCall{
 		}
 		return nil
 	}, true},
+	{"data_destroy", 12, func(ctx context.Context, p pool, tk *task.Task, src xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
+		if err := p.SetCBT(ctx, src, true); err != nil {
+			return "", err
+		}
+		snapshot, err := p.SnapshotVDI(ctx, tk, src)
+		if err != nil {
+			return "", err
+		}
+		return snapshot, p.DestroyData(ctx, tk, snapshot)
+	}, func(_ pool, h host, src, made xenapi.Ref[xenapi.VDI]) error {
+		if rec := get(h, made); rec.Type != xenapi.VDITypeCBTMetadata || rec.VirtualSize != 4096 {
+			return fmt.Errorf("it is %+v", rec)
+		}
+		return nil
+	}, false},
 	{"migrate", 15, func(ctx context.Context, p pool, tk *task.Task, src xenapi.Ref[xenapi.VDI]) (xenapi.Ref[xenapi.VDI], error) {
 		if err := p.db.Update(ctx, func(tx *db.Tx) error { return follow(tx, "", src) }); err != nil {
 			return "", err
@@ -252,7 +267,7 @@ func failStep(t *testing.T, c faultedCall, chaos *chaos) bool {
 		if !chaos.crash && !c.forgets {
 			p.accountedFor(t, what)
 		}
-		inDoubt := c.name == "destroy" || c.name == "migrate" && errors.Is(err, db.ErrUnknownOutcome)
+		inDoubt := c.name == "destroy" || c.name == "data_destroy" || c.name == "migrate" && errors.Is(err, db.ErrUnknownOutcome)
 		if owned := p.belongings(); !chaos.crash && err != nil && !inDoubt && len(owned) > 0 {
 			t.Errorf("%s: what failed once was not cleaned up at once: %v", what, owned)
 		}
@@ -262,6 +277,11 @@ func failStep(t *testing.T, c faultedCall, chaos *chaos) bool {
 			t.Errorf("%s: scan: %v", what, err)
 		}
 		p.consistent(t, again, what)
+		for _, vdi := range all[xenapi.VDI](again) {
+			if rec := get(again, vdi); rec.Type != xenapi.VDITypeCBTMetadata && rec.CBTEnabled && again.read(t, vdi) != "original" {
+				t.Errorf("%s: a VDI has lost its data", what)
+			}
+		}
 		for _, patch := range all[xenapi.PoolPatch](again) {
 			if vdi := get(again, patch).VDI; get(again, vdi).UUID == "" {
 				t.Errorf("%s: the patch points at a VDI that is not there", what)

@@ -120,6 +120,7 @@ func located(err error, sr xenapi.Ref[xenapi.SR], vdi xenapi.Ref[xenapi.VDI]) er
 func (s *Service) Undo() []task.KindUndo {
 	return []task.KindUndo{
 		{Kind: kindAttachment, Undo: s.undoAttachment},
+		{Kind: kindReduction, Undo: s.undoReduction},
 		{Kind: kindVDI, Undo: s.undoVDI},
 	}
 }

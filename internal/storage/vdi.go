@@ -357,6 +357,9 @@ func (s *Service) resize(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	if !sr.Capabilities().Resize {
 		return xenapi.ErrSROperationNotSupported(rec.SR)
 	}
+	if err := s.hasData(ref); err != nil {
+		return err
+	}
 	l := lock{sr: rec.SR, srOp: xenapi.StorageOperationVDIResize, vdi: ref, vdiOp: xenapi.VDIOperationResize}
 	err = s.acquire(ctx, t, l, func(tx *db.Tx) error {
 		if rec, err = db.Get(tx, ref); err != nil {
@@ -525,7 +528,7 @@ func (s *Service) imageOf(rec xenapi.VDI) Image {
 	img := Image{
 		Location: rec.Location, UUID: rec.UUID, Size: rec.VirtualSize,
 		NameLabel: rec.NameLabel, NameDescription: rec.NameDescription, Type: rec.Type,
-		Sharable: rec.Sharable, ReadOnly: rec.ReadOnly, IsASnapshot: rec.IsASnapshot, SnapshotTime: rec.SnapshotTime,
+		CBTEnabled: rec.CBTEnabled, Sharable: rec.Sharable, ReadOnly: rec.ReadOnly, IsASnapshot: rec.IsASnapshot, SnapshotTime: rec.SnapshotTime,
 		OtherConfig: rec.OtherConfig, SMConfig: rec.SMConfig, Digest: rec.Digest,
 	}
 	_ = s.view(func(tx *db.Tx) error {
@@ -548,7 +551,7 @@ func recordOf(tx *db.Tx, sr xenapi.Ref[xenapi.SR], img Image) xenapi.VDI {
 func adopt(tx *db.Tx, rec *xenapi.VDI, img Image) {
 	rec.VirtualSize, rec.PhysicalUtilisation = img.Size, img.Used
 	rec.NameLabel, rec.NameDescription, rec.Type = img.NameLabel, img.NameDescription, img.Type
-	rec.Sharable, rec.ReadOnly = img.Sharable, img.ReadOnly
+	rec.CBTEnabled, rec.Sharable, rec.ReadOnly = img.CBTEnabled, img.Sharable, img.ReadOnly
 	rec.IsASnapshot, rec.SnapshotTime = img.IsASnapshot, img.SnapshotTime.Truncate(time.Second)
 	if original, err := db.ByUUID[xenapi.VDI](tx, img.SnapshotOf); err == nil {
 		rec.SnapshotOf = original

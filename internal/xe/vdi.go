@@ -107,6 +107,22 @@ func vdiCopy(ctx context.Context, r *run) error {
 	return err
 }
 
+func vdiListChangedBlocks(ctx context.Context, r *run) error {
+	from, err := r.refOf(ctx, "VDI", "vdi-from-uuid")
+	if err != nil {
+		return err
+	}
+	to, err := r.refOf(ctx, "VDI", "vdi-to-uuid")
+	if err != nil {
+		return err
+	}
+	bits, err := r.ask(ctx, "VDI.list_changed_blocks", from, to)
+	if err != nil {
+		return err
+	}
+	return r.out.print(bits)
+}
+
 func vdiPoolMigrate(ctx context.Context, r *run) error {
 	vdi, err := r.refOf(ctx, "VDI", "uuid")
 	if err != nil {

@@ -154,7 +154,7 @@ func (d directory) forget(uuid string, gap func(string)) error {
 	}
 	// A crash here leaves content without metadata: incomplete, and forgotten by the next call.
 	gap("metadata removed")
-	if err := d.removeUnfinished(uuid + metadataSuffix); err != nil {
+	if err := errors.Join(d.removeUnfinished(uuid+metadataSuffix), d.removeUnfinished(uuid+contentSuffix)); err != nil {
 		return err
 	}
 	return durable.Remove(d.path(uuid + contentSuffix))

@@ -48,7 +48,7 @@ func (Driver) Describe() storage.Description {
 func capabilities(clone bool) storage.Capabilities {
 	return storage.Capabilities{
 		Create: true, Delete: true, Resize: true, ResizeOnline: true,
-		Clone: clone, Snapshot: clone,
+		Clone: clone, Snapshot: clone, CBT: clone,
 		ThinProvisioning: true,
 	}
 }

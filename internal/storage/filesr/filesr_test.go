@@ -359,6 +359,10 @@ func TestCrashes(t *testing.T) {
 			_, err := s.Resize(context.Background(), img.Location, 4<<20)
 			return err
 		}, true},
+		{"content replaced", true, func(s *sr, img storage.Image) error {
+			_, err := s.Reduce(context.Background(), img.Location, []byte("what is left"))
+			return err
+		}, true},
 	} {
 		t.Run(tt.gap, func(t *testing.T) {
 			dir := filepath.Join(above, xenapi.NewUUID())
@@ -437,6 +441,11 @@ func TestPowerLoss(t *testing.T) {
 			return want[1], s.Describe(t.Context(), want[1])
 		},
 		func(s storage.SR, _ storage.Image) (storage.Image, error) {
+			reduced, err := s.(storage.Reducer).Reduce(t.Context(), want[1].Location, []byte("what is left"))
+			want[1].Size = reduced.Size
+			return reduced, err
+		},
+		func(s storage.SR, _ storage.Image) (storage.Image, error) {
 			return want[0], s.Destroy(t.Context(), want[0].Location)
 		},
 	} {
@@ -463,7 +472,7 @@ func TestPowerLoss(t *testing.T) {
 	}
 	s := attach(t, Driver{}, cfg)
 	list, err := s.List(t.Context())
-	if err != nil || len(list) != 1 || list[0].UUID != want[1].UUID || list[0].NameLabel != "described" || list[0].Incomplete {
+	if err != nil || len(list) != 1 || list[0].UUID != want[1].UUID || list[0].NameLabel != "described" || list[0].Size != 4096 || list[0].Incomplete {
 		t.Errorf("after the power losses: %+v, %v", list, err)
 	}
 }

@@ -1,6 +1,7 @@
 package filesr
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -301,6 +302,33 @@ func (s *sr) grow(img *storage.Image, size int64) error {
 		return err
 	}
 	return s.measure(img)
+}
+
+// Reduce puts a file with the new content in the place of the old. Errors: storage.ErrNoImage, SR_FULL.
+func (s *sr) Reduce(ctx context.Context, location string, content []byte) (storage.Image, error) {
+	leave, err := s.enter(ctx, 1)
+	if err != nil {
+		return storage.Image{}, err
+	}
+	defer leave()
+	img, err := s.find(location)
+	if err == nil {
+		size, rerr := s.roundUp(int64(len(content)))
+		whole := append(bytes.Clone(content), make([]byte, max(size-int64(len(content)), 0))...)
+		err = errors.Join(rerr, s.removeUnfinished(location))
+		if err == nil {
+			err = s.fault(durable.WriteFile(s.path(location), whole, 0o600), size)
+		}
+		// A crash here leaves the new content under the old description, whose digest does not fit it.
+		s.gap("content replaced")
+	}
+	if err == nil {
+		err = s.measure(&img)
+	}
+	if err != nil {
+		return storage.Image{}, fmt.Errorf("reduce image %s: %w", location, err)
+	}
+	return img, nil
 }
 
 // Describe writes an image's metadata anew, but for its size. Errors: storage.ErrNoImage, SR_FULL.

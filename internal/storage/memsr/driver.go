@@ -118,7 +118,7 @@ func (d *Driver) Describe() storage.Description {
 func (d *Driver) capabilities() storage.Capabilities {
 	return storage.Capabilities{
 		Create: true, Delete: true, Resize: true, ResizeOnline: true,
-		Clone: d.options.Clone, Snapshot: d.options.Clone,
+		Clone: d.options.Clone, Snapshot: d.options.Clone, CBT: d.options.Clone,
 	}
 }
 

@@ -293,6 +293,34 @@ func (s *sr) Resize(ctx context.Context, location string, size int64) (storage.I
 	})
 }
 
+// Reduce replaces the content. That it is open is misuse.
+func (s *sr) Reduce(ctx context.Context, location string, content []byte) (storage.Image, error) {
+	return call(ctx, s, "Reduce", location, func() (storage.Image, error) {
+		i, err := s.find(location)
+		if err != nil {
+			return storage.Image{}, err
+		}
+		if i.open() {
+			s.misuse("image %s is reduced while it is open", location)
+		}
+		size, err := roundUp(int64(len(content)))
+		if err != nil {
+			return storage.Image{}, err
+		}
+		replaced, err := memory(i.UUID, size)
+		if err != nil {
+			return storage.Image{}, err
+		}
+		if _, err := replaced.WriteAt(content, 0); err != nil {
+			replaced.Close()
+			return storage.Image{}, err
+		}
+		i.free()
+		i.content, i.Size, i.Used = replaced, size, size
+		return copyOf(i.Image), nil
+	})
+}
+
 // Describe replaces what is remembered, or remembers it again.
 func (s *sr) Describe(ctx context.Context, img storage.Image) error {
 	return done(ctx, s, "Describe", img.Location, func() error {

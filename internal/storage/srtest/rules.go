@@ -207,12 +207,42 @@ func resize(t *testing.T, s *subject) {
 	s.want(t, grown, random(1, 1<<20), zeroes(grown.Size-1<<20))
 }
 
+// reduce: an SR with VDI_CONFIG_CBT replaces all of an image's content, and nothing else of it.
+func reduce(t *testing.T, s *subject) {
+	reducer, able := s.SR.(storage.Reducer)
+	if can := s.Capabilities().CBT; !can || !able {
+		if can {
+			t.Error("the SR has VDI_CONFIG_CBT and is no storage.Reducer")
+		}
+		return
+	}
+	img := s.create(t, 2<<20)
+	s.write(t, img, 1, 0, 2<<20)
+	img.NameLabel = "reduced"
+	if err := s.Describe(deadline(t), img); err != nil {
+		t.Fatal(err)
+	}
+	_, err := reducer.Reduce(deadline(t), xenapi.NewUUID(), []byte("x"))
+	if !errors.Is(err, storage.ErrNoImage) {
+		t.Errorf("reduce what is not there: %v, want ErrNoImage", err)
+	}
+	small, err := reducer.Reduce(deadline(t), img.Location, []byte("what is left"))
+	if err != nil || small.Size != 4096 || small.UUID != img.UUID || small.NameLabel != img.NameLabel {
+		t.Fatalf("reduce: %+v, %v", small, err)
+	}
+	s.reattach(t)
+	s.want(t, small, []byte("what is left"), zeroes(4096-12))
+	if listed := s.listed(t, img.Location); listed.Size != 4096 || listed.NameLabel != "reduced" || listed.Incomplete {
+		t.Errorf("listed as %+v", listed)
+	}
+}
+
 // everything is an image with a value in every field that a driver remembers.
 func everything(img storage.Image) storage.Image {
 	return storage.Image{
 		Location: img.Location, UUID: img.UUID, Size: img.Size, Used: img.Used,
 		Temporary: true, NameLabel: "patch \"1\"\n<&>", NameDescription: "ein Flicken für 修正",
-		Type: xenapi.VDITypeSystem, Sharable: true, ReadOnly: true,
+		Type: xenapi.VDITypeSystem, CBTEnabled: true, Sharable: true, ReadOnly: true,
 		IsASnapshot: true, SnapshotOf: xenapi.NewUUID(), SnapshotTime: time.Date(2026, 2, 28, 23, 59, 58, 123456789, time.UTC),
 		OtherConfig: map[string]string{"a": "1", "": "empty key"}, SMConfig: map[string]string{"b": ""},
 		Digest: "poolpatch1:00",

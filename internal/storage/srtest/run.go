@@ -40,6 +40,7 @@ var rules = []rule{
 	{"Destroy", destroy},
 	{"Clone", clone},
 	{"Resize", resize},
+	{"Reduce", reduce},
 	{"Describe", describe},
 	{"Undescribed", undescribed},
 	{"Temporary", temporary},
