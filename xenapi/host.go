@@ -79,6 +79,8 @@ type Host struct {
 	BootID string `json:"boot_id" xenapi:"internal"`
 	// ProcessID names the daemon's process in which it was: another one says that the toolstack was restarted.
 	ProcessID string `json:"process_id" xenapi:"internal"`
+	// Unrecorded names the data sources that host.forget_data_source_archives has taken out of what is recorded.
+	Unrecorded []string `json:"unrecorded" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

@@ -28,6 +28,8 @@ type SR struct {
 	Capabilities []string `json:"capabilities" xenapi:"internal"`
 	// Forgotten are the UUIDs of VDIs that VDI.forget has forgotten since the last scan, which finds those again that are there.
 	Forgotten []string `json:"forgotten" xenapi:"internal"`
+	// Unrecorded names the data sources that SR.forget_data_source_archives has taken out of what is recorded.
+	Unrecorded []string `json:"unrecorded" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

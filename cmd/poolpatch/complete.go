@@ -23,7 +23,7 @@ var completed = map[string][]offer{
 	"patch show": {named(patches)}, "patch precheck": {named(patches)}, "patch apply": {named(patches)}, "patch pool-apply": {named(patches)},
 	"patch status": {named(patches)}, "patch continue": {named(patches)}, "patch cancel": {named(patches)}, "patch download": {named(patches)},
 	"patch destroy": {named(patches)}, "patch clean": {named(patches)}, "patch pool-clean": {named(patches)},
-	"vdi show": {named(vdis)}, "vdi create": {named(srs), none}, "vdi copy": {named(vdis), named(srs)}, "vdi clone": {named(vdis)},
+	"vdi show": {named(vdis)}, "vdi create": {named(srs), none}, "vdi copy": {named(vdis), named(srs)}, "vdi migrate": {named(vdis), named(srs)}, "vdi clone": {named(vdis)},
 	"vdi destroy": {named(vdis)}, "vdi export": {named(vdis)},
 	"sr default": {named(srs)}, "sr scan": {named(srs)}, "sr destroy": {named(srs)}, "sr forget": {named(srs)}, "sr create": {none},
 	"pbd create": {named(srs)}, "pbd plug": {named(pbds)}, "pbd unplug": {named(pbds)}, "pbd destroy": {named(pbds)},

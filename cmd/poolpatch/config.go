@@ -111,7 +111,7 @@ func (c *serveConfig) checkPassword() error {
 type paths struct {
 	root, etc, keys, unsigned, tlsCert, tlsKey string
 	lib, hostUUID, hostName                    string
-	identity, etcd, localSR                    string
+	identity, etcd, localSR, rrds              string
 	place, moving, lock                        string
 	legacy                                     string
 	run, socket, mounts                        string
@@ -124,7 +124,7 @@ func pathsBelow(root string) paths {
 	return paths{
 		root: root, etc: etc, keys: filepath.Join(etc, "trusted-keys.d"), unsigned: filepath.Join(etc, "unsigned-patches"),
 		tlsCert: filepath.Join(etc, "tls.crt"), tlsKey: filepath.Join(etc, "tls.key"),
-		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), hostName: filepath.Join(lib, "host-name"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"),
+		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), hostName: filepath.Join(lib, "host-name"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"), rrds: filepath.Join(lib, "rrd"),
 		place: filepath.Join(lib, "place.json"), moving: filepath.Join(lib, "moving.json"), lock: filepath.Join(lib, "lock"),
 		legacy: filepath.Join(root, "var/patch"),
 		run:    run, socket: filepath.Join(run, "socket"), mounts: filepath.Join(run, "mounts"),

@@ -197,7 +197,7 @@ func logger(w io.Writer, level string) (*slog.Logger, error) {
 
 func makeDirectories(p paths) error {
 	for dir, mode := range map[string]os.FileMode{
-		p.etc: 0o755, p.keys: 0o755, p.lib: 0o700, p.legacy: 0o755, p.run: 0o755, p.mounts: 0o700, p.log: 0o755, p.patchLogs: 0o750,
+		p.etc: 0o755, p.keys: 0o755, p.lib: 0o700, p.rrds: 0o700, p.legacy: 0o755, p.run: 0o755, p.mounts: 0o700, p.log: 0o755, p.patchLogs: 0o750,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make the daemon's directories: %w", err)

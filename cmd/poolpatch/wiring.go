@@ -32,6 +32,7 @@ import (
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
+	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/filesr"
 	"poolpatch/internal/task"
@@ -85,6 +86,7 @@ type host struct {
 	storage  *storage.Service
 	patches  *patch.Service
 	events   *event.Service
+	rrds     *rrd.Recorder
 	server   *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
@@ -156,13 +158,15 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Fetch:        others.FetchPatch,
 	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
+	computer := machine.New(p.root, machine.Options{})
+	h.rrds = rrd.New(h.db, me, computer.Load, p.rrds, log)
 	table := api.New(api.Services{
 		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
-		Machine: machine.New(p.root, machine.Options{}), Daemon: h, Host: me, Others: others, Cluster: h.cluster,
+		Machine: computer, Recorder: h.rrds, Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
-		Metrics: metrics.Handler(h.db, version()), Host: me, Others: others, Peer: h.keys.Peer,
+		Metrics: metrics.Handler(h.db, version()), RRDs: h.rrds, Host: me, Others: others, Peer: h.keys.Peer,
 		Backup: h.backup,
 	}, log)
 	return h, nil
@@ -290,6 +294,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
 	group.Go(func() error { return untilDone(ctx, h.events.Run) })
+	group.Go(func() error { h.rrds.Run(ctx); return nil })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {
 			return pool.KeepName(ctx, h.db, h.member.Host, h.paths.hostName)

@@ -23,8 +23,10 @@ type Services struct {
 	Patches *patch.Service
 	Events  *event.Service
 	Machine *machine.Machine
-	Daemon  Daemon
-	Host    xenapi.Ref[xenapi.Host]
+	// Recorder records what is measured.
+	Recorder Recorder
+	Daemon   Daemon
+	Host     xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
 	// Cluster is who is in the pool; nil where that never changes.
@@ -97,6 +99,9 @@ func (a *API) handlers() map[string]any {
 		"host.compute_memory_overhead":             a.hostMemoryOverhead,
 		"host.get_data_sources":                    a.hostDataSources,
 		"host.query_data_source":                   a.hostDataSource,
+		"host.record_data_source":                  a.hostRecordDataSource,
+		"host.forget_data_source_archives":         a.hostForgetDataSource,
+		"host.backup_rrds":                         a.hostBackupRRDs,
 		"host.get_server_certificate":              a.hostCertificate,
 		"host.install_server_certificate":          a.hostInstallCertificate,
 		"host.reset_server_certificate":            a.hostResetCertificate,
@@ -164,6 +169,9 @@ func (a *API) handlers() map[string]any {
 		"SR.get_supported_types":  a.srSupportedTypes,
 		"SR.get_data_sources":     a.srDataSources,
 		"SR.query_data_source":    a.srDataSource,
+		"SR.record_data_source":   a.srRecordDataSource,
+
+		"SR.forget_data_source_archives": a.srForgetDataSource,
 
 		"PBD.create":            a.pbdCreate,
 		"PBD.destroy":           a.pbdDestroy,

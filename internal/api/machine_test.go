@@ -1,7 +1,9 @@
 package api_test
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,10 +146,50 @@ func TestDataSources(t *testing.T) {
 		for _, name := range names {
 			p.call(t, theRoot, class+".query_data_source", ref, name)
 		}
-		if len(names) != 3 {
+		if want := map[string]int{"SR": 3, "host": 4}[class]; len(names) != want {
 			t.Errorf("sources of %s: %q", class, names)
 		}
 		p.refused(t, []string{xenapi.CodeInvalidValue, "data_source", "x"}, class+".query_data_source", theRoot, ref, "x")
 		p.refused(t, []string{xenapi.CodeHandleInvalid, class, dangling}, class+".get_data_sources", theRoot, dangling)
+	}
+}
+
+// TestRecording: what is recorded is written down for every host, and forgotten here at once.
+func TestRecording(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	sr := p.newSR(t)
+	for class, object := range map[string]struct{ ref, source string }{"host": {here.String(), "loadavg"}, "SR": {sr.String(), "physical_size"}} {
+		enabled := func() bool {
+			for _, s := range p.call(t, theRoot, class+".get_data_sources", object.ref).Items {
+				if member(s, "name_label").Text == object.source {
+					return member(s, "enabled").Bool
+				}
+			}
+			t.Fatalf("%s has no source %s", class, object.source)
+			return false
+		}
+		p.done = nil
+		p.call(t, theRoot, class+".forget_data_source_archives", object.ref, object.source)
+		p.call(t, theRoot, class+".forget_data_source_archives", object.ref, object.source)
+		if enabled() || len(p.done) != 2 || !strings.HasPrefix(p.done[0], "forget "+object.source+" of ") {
+			t.Errorf("%s: enabled %t, done %q", class, enabled(), p.done)
+		}
+		p.call(t, theRoot, class+".record_data_source", object.ref, object.source)
+		if !enabled() {
+			t.Errorf("%s: it is not recorded again", class)
+		}
+		for _, message := range []string{"record_data_source", "forget_data_source_archives"} {
+			p.refused(t, []string{xenapi.CodeInvalidValue, "data_source", "x"}, class+"."+message, theRoot, object.ref, "x")
+			p.refused(t, []string{xenapi.CodeHandleInvalid, class, dangling}, class+"."+message, theRoot, dangling, object.source)
+		}
+	}
+	p.done = nil
+	p.call(t, theRoot, "host.backup_rrds", here, 0.01)
+	if !slices.Equal(p.done, []string{"save"}) {
+		t.Errorf("done %q", p.done)
+	}
+	for _, delay := range []float64{-1, 3601} {
+		p.refused(t, []string{xenapi.CodeInvalidValue, "delay", fmt.Sprint(delay)}, "host.backup_rrds", theRoot, here, delay)
 	}
 }

@@ -18,6 +18,9 @@ var HandlerRoles = map[string]string{
 	"http/get_pool_patch_download": xenapi.RolePoolOperator,
 	"http/put_import_raw_vdi":      xenapi.RoleVMAdmin,
 	"http/get_export_raw_vdi":      xenapi.RoleVMAdmin,
+	"http/get_host_rrd":            xenapi.RoleReadOnly,
+	"http/get_sr_rrd":              xenapi.RoleReadOnly,
+	"http/get_rrd_updates":         xenapi.RoleReadOnly,
 }
 
 // anyTask is the permission to touch what tasks other users have.

@@ -79,7 +79,7 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Daemon: p, Host: here, Others: p.others}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -95,6 +95,15 @@ func (p *pool) machine() *machine.Machine {
 		KernelLog:   func(clear bool) (string, error) { return fmt.Sprint("cleared: ", clear), nil },
 	})
 }
+
+// Busy implements api.Recorder.
+func (p *pool) Busy() float64 { return 0.25 }
+
+// Forget implements api.Recorder.
+func (p *pool) Forget(uuid, source string) { p.done = append(p.done, "forget "+source+" of "+uuid) }
+
+// Save implements api.Recorder.
+func (p *pool) Save() error { p.done = append(p.done, "save"); return nil }
 
 // Restart implements api.Daemon.
 func (p *pool) Restart() { p.done = append(p.done, "restart") }

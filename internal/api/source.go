@@ -2,12 +2,26 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/rrd"
 	"poolpatch/xenapi"
 )
 
-// dataSource is something that is measured. Nothing is recorded: a value is what it is now.
+// Recorder records what is measured of this host and the SRs that it sees; [rrd.Recorder] does.
+type Recorder interface {
+	// Busy is the part of the processors' time that was used lately.
+	Busy() float64
+	// Forget drops what was recorded of a source.
+	Forget(uuid, source string)
+	// Save writes what was recorded to stable storage.
+	Save() error
+}
+
+// dataSource is something that is measured.
 type dataSource struct {
 	NameLabel       string  `json:"name_label"`
 	NameDescription string  `json:"name_description"`
@@ -19,42 +33,39 @@ type dataSource struct {
 	Value           float64 `json:"value"`
 }
 
-// unbounded stands for a bound that there is not. All clients read it; not all read infinity.
-const unbounded = 1 << 62
-
 // Class names the XenAPI class.
 func (dataSource) Class() string { return "data_source" }
 
-func source(name, description, units string, most, value float64) dataSource {
-	return dataSource{NameLabel: name, NameDescription: description, Enabled: true, Standard: true, Units: units, Max: most, Value: value}
+func dataSources(sources []rrd.Source, unrecorded []string) []dataSource {
+	all := make([]dataSource, len(sources))
+	for i, s := range sources {
+		all[i] = dataSource{
+			NameLabel: s.Name, NameDescription: s.Description, Enabled: !slices.Contains(unrecorded, s.Name), Standard: true,
+			Units: s.Units, Min: s.Min, Max: s.Max, Value: s.Value,
+		}
+	}
+	return all
 }
 
-func (a *API) hostDataSources(context.Context, *call, hostRef) ([]dataSource, error) {
+func (a *API) hostDataSources(_ context.Context, _ *call, host hostRef) ([]dataSource, error) {
 	load, err := a.services.Machine.Load()
 	if err != nil {
 		return nil, err
 	}
-	const kib = 1 << 10
-	total := float64(load.MemoryTotal) / kib
-	return []dataSource{
-		source("loadavg", "Load average of the last minute", "", unbounded, load.Average),
-		source("memory_total_kib", "Memory of the machine", "KiB", total, total),
-		source("memory_free_kib", "Memory that is free", "KiB", total, float64(load.MemoryFree)/kib),
-	}, nil
+	rec, err := record(a, host)
+	return dataSources(rrd.HostSources(load, a.services.Recorder.Busy()), rec.Unrecorded), err
 }
 
-// srDataSources are what the SR's record says: a scan, an update and the daemons' rounds see to that.
 func (a *API) srDataSources(_ context.Context, _ *call, sr srRef) ([]dataSource, error) {
-	var rec xenapi.SR
-	if err := a.view(func(tx *db.Tx) (err error) { rec, err = db.Get(tx, sr); return err }); err != nil {
+	rec, err := record(a, sr)
+	if err != nil {
 		return nil, err
 	}
-	size := float64(rec.PhysicalSize)
-	return []dataSource{
-		source("physical_size", "Size of the SR", "B", size, size),
-		source("physical_utilisation", "Part of the SR that is in use", "B", size, float64(rec.PhysicalUtilisation)),
-		source("virtual_allocation", "Sum of the sizes of the SR's VDIs", "B", unbounded, float64(rec.VirtualAllocation)),
-	}, nil
+	return dataSources(rrd.SRSources(rec), rec.Unrecorded), nil
+}
+
+func record[T xenapi.Object](a *API, ref xenapi.Ref[T]) (rec T, err error) {
+	return rec, a.view(func(tx *db.Tx) error { rec, err = db.Get(tx, ref); return err })
 }
 
 func (a *API) hostDataSource(ctx context.Context, c *call, host hostRef, name string) (float64, error) {
@@ -62,7 +73,8 @@ func (a *API) hostDataSource(ctx context.Context, c *call, host hostRef, name st
 	if err != nil {
 		return 0, err
 	}
-	return valueOf(all, name)
+	s, err := named(all, name)
+	return s.Value, err
 }
 
 func (a *API) srDataSource(ctx context.Context, c *call, sr srRef, name string) (float64, error) {
@@ -70,14 +82,92 @@ func (a *API) srDataSource(ctx context.Context, c *call, sr srRef, name string) 
 	if err != nil {
 		return 0, err
 	}
-	return valueOf(all, name)
+	s, err := named(all, name)
+	return s.Value, err
 }
 
-func valueOf(all []dataSource, name string) (float64, error) {
-	for _, s := range all {
-		if s.NameLabel == name {
-			return s.Value, nil
-		}
+func named(all []dataSource, name string) (dataSource, error) {
+	i := slices.IndexFunc(all, func(s dataSource) bool { return s.NameLabel == name })
+	if i < 0 {
+		return dataSource{}, xenapi.ErrInvalidValue("data_source", name)
 	}
-	return 0, xenapi.ErrInvalidValue("data_source", name)
+	return all[i], nil
+}
+
+func (a *API) hostRecordDataSource(ctx context.Context, c *call, host hostRef, name string) error {
+	return a.recordHostSource(ctx, c, host, name, true)
+}
+
+// hostForgetDataSource also ends the recording, until host.record_data_source begins it anew.
+func (a *API) hostForgetDataSource(ctx context.Context, c *call, host hostRef, name string) error {
+	if err := a.recordHostSource(ctx, c, host, name, false); err != nil {
+		return err
+	}
+	rec, err := record(a, host)
+	a.services.Recorder.Forget(rec.UUID, name)
+	return err
+}
+
+func (a *API) recordHostSource(ctx context.Context, c *call, host hostRef, name string, recorded bool) error {
+	all, err := a.hostDataSources(ctx, c, host)
+	if err == nil {
+		_, err = named(all, name)
+	}
+	if err != nil {
+		return err
+	}
+	return a.changeHost(ctx, host, func(rec *xenapi.Host) { rec.Unrecorded = recording(rec.Unrecorded, name, recorded) })
+}
+
+func (a *API) srRecordDataSource(ctx context.Context, c *call, sr srRef, name string) error {
+	return a.recordSRSource(ctx, c, sr, name, true)
+}
+
+// srForgetDataSource has every host that sees the SR forget.
+func (a *API) srForgetDataSource(ctx context.Context, c *call, sr srRef, name string) error {
+	if err := a.recordSRSource(ctx, c, sr, name, false); err != nil {
+		return err
+	}
+	rec, err := record(a, sr)
+	a.services.Recorder.Forget(rec.UUID, name) // others do when they measure next
+	return err
+}
+
+func (a *API) recordSRSource(ctx context.Context, c *call, sr srRef, name string, recorded bool) error {
+	all, err := a.srDataSources(ctx, c, sr)
+	if err == nil {
+		_, err = named(all, name)
+	}
+	if err != nil {
+		return err
+	}
+	return a.services.DB.Update(ctx, func(tx *db.Tx) error {
+		return db.Change(tx, sr, func(rec *xenapi.SR) error { rec.Unrecorded = recording(rec.Unrecorded, name, recorded); return nil })
+	})
+}
+
+// recording is the list of what is not recorded once a source is, or is not.
+func recording(unrecorded []string, name string, recorded bool) []string {
+	rest := slices.DeleteFunc(slices.Clone(unrecorded), func(other string) bool { return other == name })
+	if !recorded {
+		rest = append(rest, name)
+	}
+	return rest
+}
+
+// maxBackupDelay bounds how long host.backup_rrds may be told to wait.
+const maxBackupDelay = time.Hour
+
+// hostBackupRRDs has the host write what it has recorded to its own disk, after so many seconds.
+func (a *API) hostBackupRRDs(ctx context.Context, _ *call, _ hostRef, delay float64) error {
+	wait := time.Duration(delay * float64(time.Second))
+	if !(delay >= 0 && delay <= maxBackupDelay.Seconds()) {
+		return xenapi.ErrInvalidValue("delay", fmt.Sprint(delay))
+	}
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(wait):
+		return a.services.Recorder.Save()
+	}
 }

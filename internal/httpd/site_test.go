@@ -32,6 +32,7 @@ import (
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
+	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
@@ -128,9 +129,10 @@ func newSite(t testing.TB) *site {
 	must(t, s.storage.Start(t.Context()))
 	t.Cleanup(func() { s.storage.DetachAll(context.Background()) })
 	s.newSR(t)
+	rrds := rrd.New(d, here, stillMachine().Load, t.TempDir(), log)
 	s.serve(t, httpd.New(httpd.Services{
-		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
+		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), RRDs: rrds, Host: here,
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}}, log),
 	}, log))
 	return s
 }

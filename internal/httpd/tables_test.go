@@ -24,7 +24,7 @@ func TestTheLongestPrefixWins(t *testing.T) {
 		{"POST", "/jsonrpc", "/jsonrpc"}, {"POST", "/jsonrpc/2", "/jsonrpc"}, {"POST", "/pool_patch_upload", "/"},
 		{"PUT", "/pool_patch_upload", "/pool_patch_upload"}, {"PUT", "/pool_patch_upload/x", "/pool_patch_upload"}, {"PUT", "/", ""},
 		{"GET", "/pool_patch_download", "/pool_patch_download"}, {"GET", "/pool_patch_upload", ""}, {"GET", "/export_raw_vdi", "/export_raw_vdi"},
-		{"PUT", "/import_raw_vdi", "/import_raw_vdi"}, {"GET", "/metrics", "/metrics"}, {"GET", "/check", "/check"}, {"DELETE", "/metrics", ""},
+		{"PUT", "/import_raw_vdi", "/import_raw_vdi"}, {"GET", "/host_rrd", "/host_rrd"}, {"GET", "/metrics", "/metrics"}, {"GET", "/check", "/check"}, {"DELETE", "/metrics", ""},
 	} {
 		got := ""
 		if r := lookup(c.method, c.path); r != nil {

@@ -8,9 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -141,6 +143,8 @@ func kernelLog(clear bool) (string, error) {
 type Load struct {
 	Average                 float64 // of the last minute
 	MemoryTotal, MemoryFree int64   // in bytes
+	// ProcessorBusy is the time that all processors together have worked, of ProcessorTotal since the machine's start; in ticks.
+	ProcessorBusy, ProcessorTotal int64
 }
 
 // Load reads the machine's load.
@@ -151,8 +155,34 @@ func (m *Machine) Load() (Load, error) {
 	}
 	const fixedPoint = 1 << 16 // SI_LOAD_SHIFT
 	unit := int64(info.Unit)
+	busy, total, err := processors()
 	return Load{
 		Average:     float64(info.Loads[0]) / fixedPoint,
 		MemoryTotal: int64(info.Totalram) * unit, MemoryFree: int64(info.Freeram) * unit,
-	}, nil
+		ProcessorBusy: busy, ProcessorTotal: total,
+	}, err
+}
+
+// processors reads the first line of /proc/stat: user, nice, system, idle, iowait, irq, softirq and steal.
+func processors() (busy, total int64, err error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, 0, err
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	fields := strings.Fields(line)
+	if len(fields) < 9 {
+		return 0, 0, fmt.Errorf("/proc/stat begins with %q", line)
+	}
+	for i, field := range fields[1:9] {
+		ticks, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return 0, 0, fmt.Errorf("/proc/stat: %w", err)
+		}
+		total += ticks
+		if i != 3 && i != 4 { // idle, iowait
+			busy += ticks
+		}
+	}
+	return busy, total, nil
 }

@@ -44,6 +44,8 @@ func declared() []command {
 
 		{"sr-data-source-list", "uuid", "", "List what is measured of an SR", srSources, nil},
 		{"sr-data-source-query", "uuid data-source", "", "Print what is measured of an SR now", srSource, nil},
+		{"sr-data-source-record", "uuid data-source", "", "Record what is measured of an SR", onSRSource("record_data_source"), nil},
+		{"sr-data-source-forget", "uuid data-source", "", "Stop recording what is measured of an SR, and forget what was recorded", onSRSource("forget_data_source_archives"), nil},
 
 		{"pbd-create", "host-uuid sr-uuid", "device-config: other-config:", "Create a PBD. The read-only device-config parameter can only be set on creation", pbdCreate, nil},
 		{"pbd-destroy", "uuid", "", "Destroy the PBD", on("PBD", "destroy"), nil},
@@ -73,6 +75,9 @@ func declared() []command {
 		{"host-compute-memory-overhead", "", "<host-selectors>", "Print the memory that virtualization itself takes on a host, in bytes", printHosts("compute_memory_overhead"), nil},
 		{"host-data-source-list", "", "<host-selectors>", "List what is measured of a host", hostSources, nil},
 		{"host-data-source-query", "data-source", "<host-selectors>", "Print what is measured of a host now", hostSource, nil},
+		{"host-data-source-record", "data-source", "<host-selectors>", "Record what is measured of a host", onHostSource("record_data_source"), nil},
+		{"host-data-source-forget", "data-source", "<host-selectors>", "Stop recording what is measured of a host, and forget what was recorded", onHostSource("forget_data_source_archives"), nil},
+		{"host-backup-rrds", "", "<host-selectors>", "Write what was recorded of a host to its disk", hostBackupRRDs, nil},
 		{"host-set-hostname-live", "host-uuid host-name", "", "Give a host another host name, at once", hostSetHostname, nil},
 		{"host-declare-dead", "uuid", "force", "Say that a host is off for certain", hostDeclareDead, nil},
 		{"host-sync-data", "", "<host-selectors>", "Have a host see all that the pool has committed", onHosts("sync_data"), nil},

@@ -31,6 +31,35 @@ func srSource(ctx context.Context, r *run) error {
 	return r.source(ctx, "SR", sr)
 }
 
+// onHostSource sends a message about a source of the hosts that the command line selects.
+func onHostSource(message string) action {
+	return func(ctx context.Context, r *run) error {
+		return r.eachHost(ctx, func(host string) error {
+			_, err := r.call(ctx, "host."+message, host, r.text("data-source", ""))
+			return err
+		}, "data-source")
+	}
+}
+
+func onSRSource(message string) action {
+	return func(ctx context.Context, r *run) error {
+		sr, err := r.refOf(ctx, "SR", "uuid")
+		if err != nil {
+			return err
+		}
+		_, err = r.call(ctx, "SR."+message, sr, r.text("data-source", ""))
+		return err
+	}
+}
+
+// hostBackupRRDs has hosts write down what they have recorded.
+func hostBackupRRDs(ctx context.Context, r *run) error {
+	return r.eachHost(ctx, func(host string) error {
+		_, err := r.call(ctx, "host.backup_rrds", host, 0.0)
+		return err
+	})
+}
+
 // sourceFields are what is printed of a data source.
 var sourceFields = []string{"name_label", "name_description", "enabled", "standard", "min", "max", "units"}
 
