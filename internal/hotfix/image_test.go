@@ -27,8 +27,8 @@ func TestExtractImageGPGLayouts(t *testing.T) {
 	for _, key := range []string{"ed", "rsa"} {
 		for _, pack := range []string{"none", "zip", "zlib", "bzip2"} {
 			for _, armor := range []string{"--no-armor", "--armor"} {
-				for _, size := range []int{1, 8192, readAhead + 5} {
-					if key != "ed" && size != 8192 {
+				for _, size := range []int{1, readAhead + 5} {
+					if key != "ed" && (size == 1 || pack != "none") {
 						continue
 					}
 					t.Run(strings.Join([]string{key, pack, armor, fmt.Sprint(size)}, " "), func(t *testing.T) {
