@@ -49,6 +49,18 @@ const (
 	CodePatchPrecheckFailedOutOfSpace             = "PATCH_PRECHECK_FAILED_OUT_OF_SPACE"
 	CodeHostHasNoPatchSR                          = "HOST_HAS_NO_PATCH_SR"
 	CodePatchTrustUnreadable                      = "PATCH_TRUST_UNREADABLE"
+	CodeInvalidUpdate                             = "INVALID_UPDATE"
+	CodeCannotFindUpdate                          = "CANNOT_FIND_UPDATE"
+	CodeUpdateAlreadyExists                       = "UPDATE_ALREADY_EXISTS"
+	CodeUpdateAlreadyApplied                      = "UPDATE_ALREADY_APPLIED"
+	CodeUpdateAlreadyAppliedInPool                = "UPDATE_ALREADY_APPLIED_IN_POOL"
+	CodeUpdateIsApplied                           = "UPDATE_IS_APPLIED"
+	CodeUpdateApplyFailed                         = "UPDATE_APPLY_FAILED"
+	CodeUpdatePoolApplyFailed                     = "UPDATE_POOL_APPLY_FAILED"
+	CodeUpdatePrecheckFailedUnknownError          = "UPDATE_PRECHECK_FAILED_UNKNOWN_ERROR"
+	CodeUpdatePrecheckFailedPrerequisiteMissing   = "UPDATE_PRECHECK_FAILED_PREREQUISITE_MISSING"
+	CodeUpdatePrecheckFailedWrongServerVersion    = "UPDATE_PRECHECK_FAILED_WRONG_SERVER_VERSION"
+	CodeUpdatePrecheckFailedOutOfSpace            = "UPDATE_PRECHECK_FAILED_OUT_OF_SPACE"
 	CodeHostOffline                               = "HOST_OFFLINE"
 	CodeHostNotLive                               = "HOST_NOT_LIVE"
 	CodePoolDatabaseUnavailable                   = "POOL_DATABASE_UNAVAILABLE"
@@ -166,6 +178,18 @@ var sentences = map[string]string{
 	CodePatchPrecheckFailedOutOfSpace:             "The host has too little free space for the patch.",
 	CodeHostHasNoPatchSR:                          "No SR of the host can take the patch; what follows the host says of each SR why.",
 	CodePatchTrustUnreadable:                      "A file that says whom this host trusts to sign patches is not understood.",
+	CodeInvalidUpdate:                             "The VDI does not hold an update: its signature or its information is not valid.",
+	CodeCannotFindUpdate:                          "The content of the update's patch is gone: its VDI does not exist.",
+	CodeUpdateAlreadyExists:                       "The update is in another VDI already, or another one with this UUID exists.",
+	CodeUpdateAlreadyApplied:                      "The update is already applied on this host.",
+	CodeUpdateAlreadyAppliedInPool:                "The update is already applied on every host of the pool.",
+	CodeUpdateIsApplied:                           "The update is applied on a host.",
+	CodeUpdateApplyFailed:                         "The update's program failed while it was applied.",
+	CodeUpdatePoolApplyFailed:                     "The update was not applied on these hosts.",
+	CodeUpdatePrecheckFailedUnknownError:          "The update's precheck failed.",
+	CodeUpdatePrecheckFailedPrerequisiteMissing:   "Updates that this one needs are not applied.",
+	CodeUpdatePrecheckFailedWrongServerVersion:    "The update is for another server version.",
+	CodeUpdatePrecheckFailedOutOfSpace:            "The host has too little free space for the update.",
 	CodeHostOffline:                               "The host is not running.",
 	CodeHostNotLive:                               "The host does not answer.",
 	CodePoolDatabaseUnavailable:                   "The pool's database is not reached by a majority of its members.",
@@ -456,6 +480,70 @@ func ErrHostHasNoPatchSR(host Ref[Host], refusals ...string) *Error {
 // no patch is taken until it is mended.
 func ErrPatchTrustUnreadable(file string, reason string) *Error {
 	return NewError(CodePatchTrustUnreadable, file, reason)
+}
+
+// ErrInvalidUpdate makes INVALID_UPDATE: the VDI does not hold an update: its signature or its information is not valid.
+func ErrInvalidUpdate(info string) *Error {
+	return NewError(CodeInvalidUpdate, info)
+}
+
+// ErrCannotFindUpdate makes CANNOT_FIND_UPDATE: the content of the update's patch is gone: its VDI does not exist.
+func ErrCannotFindUpdate() *Error {
+	return NewError(CodeCannotFindUpdate)
+}
+
+// ErrUpdateAlreadyExists makes UPDATE_ALREADY_EXISTS: the update is in another VDI already, or another one with this UUID exists.
+func ErrUpdateAlreadyExists(uuid string) *Error {
+	return NewError(CodeUpdateAlreadyExists, uuid)
+}
+
+// ErrUpdateAlreadyApplied makes UPDATE_ALREADY_APPLIED: the update is already applied on this host.
+func ErrUpdateAlreadyApplied(update Ref[PoolUpdate]) *Error {
+	return NewError(CodeUpdateAlreadyApplied, update.String())
+}
+
+// ErrUpdateAlreadyAppliedInPool makes UPDATE_ALREADY_APPLIED_IN_POOL: the update is already applied on every host of the pool.
+func ErrUpdateAlreadyAppliedInPool(update Ref[PoolUpdate]) *Error {
+	return NewError(CodeUpdateAlreadyAppliedInPool, update.String())
+}
+
+// ErrUpdateIsApplied makes UPDATE_IS_APPLIED: the update is applied on a host.
+func ErrUpdateIsApplied() *Error {
+	return NewError(CodeUpdateIsApplied)
+}
+
+// ErrUpdateApplyFailed makes UPDATE_APPLY_FAILED: the update's program failed while it was applied.
+func ErrUpdateApplyFailed(output string) *Error {
+	return NewError(CodeUpdateApplyFailed, output)
+}
+
+// ErrUpdatePoolApplyFailed makes UPDATE_POOL_APPLY_FAILED: the update was not applied on these hosts.
+func ErrUpdatePoolApplyFailed(hosts ...Ref[Host]) *Error {
+	e := NewError(CodeUpdatePoolApplyFailed)
+	for _, host := range hosts {
+		e.Params = append(e.Params, host.String())
+	}
+	return e
+}
+
+// ErrUpdatePrecheckFailedUnknownError makes UPDATE_PRECHECK_FAILED_UNKNOWN_ERROR: the update's precheck failed.
+func ErrUpdatePrecheckFailedUnknownError(update Ref[PoolUpdate], info string) *Error {
+	return NewError(CodeUpdatePrecheckFailedUnknownError, update.String(), info)
+}
+
+// ErrUpdatePrecheckFailedPrerequisiteMissing makes UPDATE_PRECHECK_FAILED_PREREQUISITE_MISSING: updates that this one needs are not applied.
+func ErrUpdatePrecheckFailedPrerequisiteMissing(update Ref[PoolUpdate], prerequisites string) *Error {
+	return NewError(CodeUpdatePrecheckFailedPrerequisiteMissing, update.String(), prerequisites)
+}
+
+// ErrUpdatePrecheckFailedWrongServerVersion makes UPDATE_PRECHECK_FAILED_WRONG_SERVER_VERSION: the update is for another server version.
+func ErrUpdatePrecheckFailedWrongServerVersion(update Ref[PoolUpdate], found string, required string) *Error {
+	return NewError(CodeUpdatePrecheckFailedWrongServerVersion, update.String(), found, required)
+}
+
+// ErrUpdatePrecheckFailedOutOfSpace makes UPDATE_PRECHECK_FAILED_OUT_OF_SPACE: the host has too little free space for the update.
+func ErrUpdatePrecheckFailedOutOfSpace(update Ref[PoolUpdate], found string, required string) *Error {
+	return NewError(CodeUpdatePrecheckFailedOutOfSpace, update.String(), found, required)
 }
 
 // ErrHostOffline makes HOST_OFFLINE: the host is not running.

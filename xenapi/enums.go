@@ -495,3 +495,18 @@ type UpdateAfterApplyGuidance string
 func (UpdateAfterApplyGuidance) Values() []string {
 	return []string{"restartHVM", "restartPV", "restartHost", "restartXAPI"}
 }
+
+// LivepatchStatus is the enum livepatch_status.
+type LivepatchStatus string
+
+// The values of livepatch_status.
+const (
+	LivepatchStatusOKLivepatchComplete   LivepatchStatus = "ok_livepatch_complete"
+	LivepatchStatusOKLivepatchIncomplete LivepatchStatus = "ok_livepatch_incomplete"
+	LivepatchStatusOK                    LivepatchStatus = "ok"
+)
+
+// Values lists the enum in its declared order.
+func (LivepatchStatus) Values() []string {
+	return []string{"ok_livepatch_complete", "ok_livepatch_incomplete", "ok"}
+}

@@ -19,6 +19,8 @@ type HostPatch struct {
 	State string `json:"state" xenapi:"internal"`
 	// Task applies the patch; it is null once that has ended.
 	Task Ref[Task] `json:"task" xenapi:"internal"`
+	// BootID names the kernel's run in which the patch came to ask for another; "" where it asks for none.
+	BootID string `json:"boot_id" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

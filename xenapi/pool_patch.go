@@ -33,6 +33,8 @@ type PoolPatch struct {
 type PatchClaim struct {
 	Operation string    `json:"operation"`
 	Host      Ref[Host] `json:"host"`
+	// Update is the one by which the patch was called; null where it was called itself.
+	Update Ref[PoolUpdate] `json:"update,omitempty"`
 }
 
 // Class names the XenAPI class.

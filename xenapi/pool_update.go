@@ -1,7 +1,8 @@
 package xenapi
 
-// PoolUpdate is what took a patch's place in later servers. There are none here: the class stands for clients that ask for its
-// objects before they turn to pool_patch.
+// PoolUpdate is a patch that came in as the content of a VDI, for clients that know no other way: pool_update.introduce reads
+// the VDI, and makes it a patch of the pool like every other, which refers to the update. The update is a second name of that patch
+// and of what it does.
 type PoolUpdate struct {
 	UUID               string                     `json:"uuid" xenapi:"runtime,since=rio"`
 	NameLabel          string                     `json:"name_label" xenapi:"constructor,since=rio"`
@@ -14,6 +15,9 @@ type PoolUpdate struct {
 	Hosts              []Ref[Host]                `json:"hosts" xenapi:"runtime,since=ely"`
 	OtherConfig        map[string]string          `json:"other_config" xenapi:"RW,role=pool-operator,since=inverness"`
 	EnforceHomogeneity bool                       `json:"enforce_homogeneity" xenapi:"constructor,since=inverness"`
+
+	// Digest is that of the signed file in the VDI, as pool_patch has it.
+	Digest string `json:"digest" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

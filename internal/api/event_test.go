@@ -3,6 +3,7 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -188,8 +189,11 @@ func TestFollowingEventsGivesTheRecordsOfGetRecord(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
 	token := ""
-	known := map[string]map[string]rpc.Value{"SR": {}, "VDI": {}, "PBD": {}, "VBD": {}, "VM": {}, "host": {}}
-	selectors := []string{"SR", "VDI", "PBD", "VBD", "VM", "host"}
+	known := map[string]map[string]rpc.Value{}
+	selectors := []string{"SR", "VDI", "PBD", "VBD", "VM", "host", "pool_patch", "host_patch", "pool_update"}
+	for _, class := range selectors {
+		known[class] = map[string]rpc.Value{}
+	}
 	follow := func() {
 		t.Helper()
 		batch := p.from(t, token, 0, selectors...)
@@ -232,6 +236,35 @@ func TestFollowingEventsGivesTheRecordsOfGetRecord(t *testing.T) {
 	follow()
 	p.call(t, theRoot, "VDI.destroy", vdi)
 	follow()
+	for _, step := range lifeOfAnUpdate() {
+		p.update(t, step)
+		follow()
+	}
+}
+
+// lifeOfAnUpdate is what commits say of a patch that is applied on this host, and becomes an update only then.
+func lifeOfAnUpdate() []func(*db.Tx) error {
+	const patch, row, update = xenapi.Ref[xenapi.PoolPatch]("OpaqueRef:p"), xenapi.Ref[xenapi.HostPatch]("OpaqueRef:hp"), xenapi.Ref[xenapi.PoolUpdate]("OpaqueRef:u")
+	applied := func(yes bool) func(*db.Tx) error {
+		return func(tx *db.Tx) error {
+			return db.Change(tx, row, func(rec *xenapi.HostPatch) error { rec.Applied = yes; return nil })
+		}
+	}
+	return []func(*db.Tx) error{
+		func(tx *db.Tx) error {
+			return errors.Join(db.Insert(tx, patch, xenapi.PoolPatch{UUID: "p"}), db.Insert(tx, row, xenapi.HostPatch{UUID: "hp", Host: here, PoolPatch: patch, Applied: true}))
+		},
+		func(tx *db.Tx) error {
+			return errors.Join(db.Insert(tx, update, xenapi.PoolUpdate{UUID: "u"}),
+				db.Change(tx, patch, func(rec *xenapi.PoolPatch) error { rec.PoolUpdate = update; return nil }))
+		},
+		applied(false), applied(true),
+		func(tx *db.Tx) error { return db.Delete(tx, row) },
+		func(tx *db.Tx) error {
+			return db.Insert(tx, row, xenapi.HostPatch{UUID: "hp", Host: here, PoolPatch: patch, Applied: true})
+		},
+		func(tx *db.Tx) error { return errors.Join(db.Delete(tx, update), db.Delete(tx, patch)) },
+	}
 }
 
 // using runs fn while a task has a VDI attached.

@@ -44,6 +44,12 @@ var places = map[string]place{
 	"pool_patch.pool_clean":           atCoordinator,
 	"pool_patch.destroy":              atCoordinator,
 	"pool_patch.pool_apply":           atCoordinator,
+	"pool_update.introduce":           atUpdateVDI,
+	"pool_update.precheck":            atHost(1),
+	"pool_update.apply":               atHost(1),
+	"pool_update.pool_apply":          atCoordinator,
+	"pool_update.pool_clean":          atCoordinator,
+	"pool_update.destroy":             atCoordinator,
 
 	"pool.eject": atCoordinator,
 	"pool.level": atCoordinator,
@@ -136,6 +142,27 @@ func atVDI(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
 	vdi, err := db.Get(tx, arg[vdiRef](args, 0))
 	if err != nil {
 		return "", err
+	}
+	return pool.Nearest(tx, me, vdi.SR), nil
+}
+
+// atUpdateVDI is a host that sees the VDI: one that sees the pool's default SR too, where a patch goes (M3), if there is one; the
+// coordinator if it is among them.
+func atUpdateVDI(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
+	vdi, err := db.Get(tx, arg[vdiRef](args, 0))
+	if err != nil {
+		return "", err
+	}
+	seeing := pool.Seeing(tx, vdi.SR)
+	for _, rec := range db.All[xenapi.Pool](tx) {
+		for _, host := range seeing {
+			if pool.Sees(tx, host, rec.DefaultSR) {
+				return host, nil
+			}
+		}
+	}
+	if len(seeing) > 0 {
+		return seeing[0], nil
 	}
 	return pool.Nearest(tx, me, vdi.SR), nil
 }

@@ -84,7 +84,12 @@ func TestWhereMessagesRun(t *testing.T) {
 	p, sr := newFarm(t)
 	vdi := func(name string) xenapi.Ref[xenapi.VDI] { return xenapi.Ref[xenapi.VDI]("OpaqueRef:vdi-" + name) }
 	patch := xenapi.NewRef[xenapi.PoolPatch]()
-	insert(t, p, patch, xenapi.PoolPatch{UUID: "uuid-patch"})
+	update := xenapi.NewRef[xenapi.PoolUpdate]()
+	insert(t, p, update, xenapi.PoolUpdate{UUID: "uuid-update"})
+	insert(t, p, patch, xenapi.PoolPatch{UUID: "uuid-patch", PoolUpdate: update})
+	p.update(t, func(tx *db.Tx) error {
+		return db.Change(tx, thePool, func(rec *xenapi.Pool) error { rec.DefaultSR = sr.thirds; return nil })
+	})
 	for name, host := range map[string]xenapi.Ref[xenapi.Host]{"thirds": third, "fourths": fourth} {
 		insert(t, p, xenapi.Ref[xenapi.VM]("OpaqueRef:vm-"+name), xenapi.VM{UUID: "uuid-vm-" + name, ResidentOn: host})
 		insert(t, p, xenapi.Ref[xenapi.VBD]("OpaqueRef:vbd-"+name), xenapi.VBD{UUID: "uuid-vbd-" + name, VM: xenapi.Ref[xenapi.VM]("OpaqueRef:vm-" + name), Empty: true})
@@ -112,6 +117,16 @@ func TestWhereMessagesRun(t *testing.T) {
 		{message: "pool_patch.pool_clean", params: []any{patch}, host: second},
 		{message: "pool_patch.destroy", params: []any{patch}, host: second},
 		{message: "pool_patch.pool_apply", params: []any{patch}, host: second},
+		{message: "pool_update.apply", params: []any{update, third}, host: third},
+		{message: "pool_update.precheck", params: []any{update, second}, host: second},
+		{message: "pool_update.apply", params: []any{update, fourth}, code: xenapi.CodeHostOffline},
+		{message: "pool_update.pool_apply", params: []any{update}, host: second},
+		{message: "pool_update.pool_clean", params: []any{update}, host: second},
+		{message: "pool_update.destroy", params: []any{update}, host: second},
+		{message: "pool_update.introduce", params: []any{vdi("shared")}, host: third}, // of those that see it, third sees the default SR
+		{message: "pool_update.introduce", params: []any{vdi("seconds")}, host: second},
+		{message: "pool_update.introduce", params: []any{vdi("fourths")}, code: xenapi.CodeHostOffline},
+		{message: "pool_update.introduce", params: []any{"OpaqueRef:nobody"}, code: xenapi.CodeHandleInvalid},
 		{message: "host.get_servertime", params: []any{third}, host: third},
 		{message: "host.reboot", params: []any{third}, host: third},
 		{message: "host.shutdown", params: []any{fourth}, code: xenapi.CodeHostOffline},

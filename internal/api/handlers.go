@@ -223,6 +223,13 @@ func (a *API) handlers() map[string]any {
 		"pool_patch.destroy":               a.patchDestroy,
 		"host_patch.destroy":               a.hostPatchDestroy,
 
+		"pool_update.introduce":  a.updateIntroduce,
+		"pool_update.precheck":   a.updatePrecheck,
+		"pool_update.apply":      a.updateApply,
+		"pool_update.pool_apply": a.updatePoolApply,
+		"pool_update.pool_clean": a.updatePoolClean,
+		"pool_update.destroy":    a.updateDestroy,
+
 		"event.from":           a.eventFrom,
 		"event.inject":         a.eventInject,
 		"event.register":       a.eventRegister,

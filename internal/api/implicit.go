@@ -7,6 +7,8 @@ import (
 	"slices"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/patch"
+	"poolpatch/internal/storage"
 	"poolpatch/xenapi"
 )
 
@@ -134,8 +136,8 @@ func (a *API) record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
 	return rec.Interface(), nil
 }
 
-// allow fills in what may be done with an object now. It follows from the object's state, so it is not
-// stored.
+// allow fills in what may be done with an object now, and what else follows from the state of several objects, so that it is
+// not stored.
 func (a *API) allow(tx *db.Tx, ref string, rec any) {
 	switch rec := rec.(type) {
 	case *xenapi.SR:
@@ -144,9 +146,18 @@ func (a *API) allow(tx *db.Tx, ref string, rec any) {
 		rec.AllowedOperations = a.services.Storage.AllowedOnVDI(tx, *rec)
 	case *xenapi.VBD:
 		rec.AllowedOperations = a.services.Storage.AllowedOnVBD(*rec)
+	case *xenapi.PoolUpdate:
+		rec.Hosts = patch.HostsOf(tx, xenapi.Ref[xenapi.PoolUpdate](ref))
+	case *xenapi.Host:
+		rec.Updates, rec.UpdatesRequiringReboot = patch.UpdatesOf(tx, xenapi.Ref[xenapi.Host](ref), *rec)
 	case *xenapi.Session:
 		rec.RBACPermissions = a.permissions.of(rec.Role)
 	}
+}
+
+// Concerned lists the objects that look different after a row of another class has changed, for what allow fills in.
+func Concerned(tx *db.Tx, c db.RowChange) []db.Object {
+	return append(storage.Concerned(tx, c), patch.Concerned(tx, c)...)
 }
 
 func orNull(ref string) string {

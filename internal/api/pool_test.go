@@ -135,7 +135,7 @@ func (probing) Probe(_ context.Context, deviceConfig map[string]string) (string,
 
 // follow tells of events until the test ends.
 func follow(t testing.TB, d *db.DB, sessions *auth.Service) *event.Service {
-	events := event.New(d, event.Options{Classes: api.Classes(), Open: sessions.Open, Concerned: storage.Concerned})
+	events := event.New(d, event.Options{Classes: api.Classes(), Open: sessions.Open, Concerned: api.Concerned})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = events.Run(ctx) })

@@ -129,8 +129,8 @@ func (d *dearmor) finish(line []byte) error {
 	return nil
 }
 
-// end refuses anything but white space after the armor.
-func (d *dearmor) end() error {
+// space passes over the white space behind the armor.
+func (d *dearmor) space() error {
 	for {
 		switch c, err := d.lines.ReadByte(); {
 		case err == io.EOF:
@@ -138,7 +138,7 @@ func (d *dearmor) end() error {
 		case err != nil:
 			return err
 		case c != ' ' && c != '\t' && c != '\r' && c != '\n':
-			return errTrailing
+			return d.lines.UnreadByte()
 		}
 	}
 }

@@ -55,6 +55,16 @@ func (d Dir) Create(name string, perm os.FileMode) (io.WriteCloser, error) {
 // Errors: those of Verify. On any error nothing is left; a crash leaves a part of the program, which nothing
 // can execute and which goes with the directory. The program is not synced: it never outlives its mount.
 func (v *Verifier) Extract(ctx context.Context, r io.Reader, dir Directory) (Verified, error) {
+	return extractInto(dir, func(w io.Writer) (Signed, error) { return v.pass(ctx, r, w, false) })
+}
+
+// ExtractImage is Extract of a patch that is the beginning of an image, all of which is read: behind the patch are zeroes. The
+// patch must be signed. Errors: those of Extract; INVALID_PATCH when anything else follows.
+func (v *Verifier) ExtractImage(ctx context.Context, image io.Reader, dir Directory) (Verified, error) {
+	return extractInto(dir, func(w io.Writer) (Signed, error) { return v.verifyImage(ctx, image, w) })
+}
+
+func extractInto(dir Directory, verify func(io.Writer) (Signed, error)) (Verified, error) {
 	path := filepath.Join(dir.Path(), programName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return Verified{}, fmt.Errorf("remove old program: %w", err)
@@ -63,7 +73,7 @@ func (v *Verifier) Extract(ctx context.Context, r io.Reader, dir Directory) (Ver
 	if err != nil {
 		return Verified{}, fmt.Errorf("create program: %w", err)
 	}
-	signed, err := v.pass(ctx, r, f, false)
+	signed, err := verify(f)
 	if cerr := f.Close(); err == nil {
 		err = cerr
 	}

@@ -29,6 +29,10 @@ type message struct {
 	keys *Keyring
 	now  time.Time
 	w    io.Writer
+	// image is what the file is read from where zeroes may follow it, else nil; size is the file's in bytes, once its end
+	// was found there.
+	image *source
+	size  int64
 }
 
 // read reads a message to the end of r, and gives the fingerprint of the key that signed it.
@@ -43,11 +47,13 @@ func (m *message) read(r *bufio.Reader) (signer string, err error) {
 	if signer, err = m.readSigned(r, first); err != nil {
 		return "", err
 	}
-	return signedTo(signer, r)
+	return signerOf(signer, m.end(r))
 }
 
 func (m *message) readCompressed(r *bufio.Reader, outer *body) (signer string, err error) {
 	packed := bufio.NewReaderSize(outer, readAhead)
+	packing, _ := packed.Peek(1)
+	packing = slices.Clone(packing)
 	plain, err := decompress(packed)
 	if err != nil {
 		return "", err
@@ -60,8 +66,42 @@ func (m *message) readCompressed(r *bufio.Reader, outer *body) (signer string, e
 	if signer, err = m.readSigned(inner, first); err != nil {
 		return "", err
 	}
-	// All three must end here: what was compressed, the compressed packet, the file.
-	return signedTo(signer, inner, packed, r)
+	// All three must end here: what was compressed, the compressed packet, the file. A packet without a length ends with
+	// the file, and in an image where what was compressed does.
+	if m.image != nil && outer.unbounded {
+		if err := atEnd(inner); errors.Is(err, errPacked) && packing[0] == packedBzip2 {
+			// This decompressor alone looks behind its data, for more of it, and takes zeroes for damage.
+			return "", refusal("the file is damaged, or is compressed with bzip2 and ends before its image; sign it with --compress-algo zip")
+		} else if err != nil {
+			return "", err
+		}
+		return signerOf(signer, m.end(packed, r))
+	}
+	if err := atEnd(inner, packed); err != nil {
+		return "", err
+	}
+	return signerOf(signer, m.end(r))
+}
+
+// signerOf gives the signer of a message that has ended well.
+func signerOf(signer string, err error) (string, error) {
+	if err != nil {
+		return "", err
+	}
+	return signer, nil
+}
+
+// end refuses what follows the file, but for zeroes in an image. The file comes through the first reader, whose bytes come
+// through the next.
+func (m *message) end(through ...*bufio.Reader) error {
+	if m.image == nil {
+		return atEnd(through[0])
+	}
+	m.size = m.image.size
+	for _, r := range through {
+		m.size -= int64(r.Buffered())
+	}
+	return zeroes(through[0])
 }
 
 // decompress opens the content of a compressed packet (RFC 4880, section 5.6). The decompressors read packed
@@ -80,11 +120,13 @@ func decompress(packed *bufio.Reader) (io.Reader, error) {
 			return nil, sourceOr(err, errPacked)
 		}
 		return inflated{r}, nil
-	case 3:
+	case packedBzip2:
 		return inflated{bzip2.NewReader(packed)}, nil
 	}
 	return nil, refusef("the file is compressed with algorithm %d, which is not known", algorithm)
 }
+
+const packedBzip2 = 3
 
 var errPacked = refusal("the file is damaged: its compressed data is broken")
 
@@ -266,14 +308,15 @@ func (m *message) announcement(raw []byte) (a announcement, last bool, err error
 // readArmored reads a message in ASCII armor.
 func (m *message) readArmored(r *bufio.Reader) (string, error) {
 	plain := newDearmor(r)
-	signer, err := m.read(bufio.NewReaderSize(plain, readAhead))
+	inner := &message{keys: m.keys, now: m.now, w: m.w} // in the armor nothing follows
+	signer, err := inner.read(bufio.NewReaderSize(plain, readAhead))
 	if err != nil {
 		return "", err
 	}
-	if err := plain.end(); err != nil {
+	if err := plain.space(); err != nil {
 		return "", err
 	}
-	return signer, nil
+	return signerOf(signer, m.end(r))
 }
 
 // sigBinary is the type of a signature of a file as it is.

@@ -2,6 +2,7 @@ package hotfix
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"io"
@@ -127,15 +128,31 @@ func (b *body) small() ([]byte, error) {
 	return p, truncated(err)
 }
 
-// signedTo gives the signer if the readers are all at their end, and refuses what follows.
-func signedTo(signer string, readers ...io.ByteReader) (string, error) {
+// atEnd is nil if the readers are all at their end; it refuses what follows.
+func atEnd(readers ...io.ByteReader) error {
 	for _, r := range readers {
 		switch _, err := r.ReadByte(); {
 		case err == nil:
-			return "", errTrailing
+			return errTrailing
 		case err != io.EOF:
-			return "", err
+			return err
 		}
 	}
-	return signer, nil
+	return nil
+}
+
+// zeroes reads r to its end, and refuses anything else than zeroes.
+func zeroes(r io.Reader) error {
+	buf, zero := make([]byte, bufferSize), make([]byte, bufferSize)
+	for {
+		n, err := r.Read(buf)
+		switch {
+		case !bytes.Equal(buf[:n], zero[:n]):
+			return errTrailing
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return err
+		}
+	}
 }

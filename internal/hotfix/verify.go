@@ -61,6 +61,19 @@ func (v *Verifier) Verify(ctx context.Context, r io.Reader, w io.Writer) (Signed
 	return v.pass(ctx, r, w, true)
 }
 
+// verifyImage is Verify of an image that begins with the signed file and has nothing but zeroes behind it. The Size is the
+// file's. It must be signed: of another file nobody can say where it ends.
+func (v *Verifier) verifyImage(ctx context.Context, image io.Reader, w io.Writer) (Signed, error) {
+	keys, err := LoadKeyring(v.o.KeyDir)
+	if err != nil {
+		return Signed{}, err
+	}
+	src := &source{ctx: ctx, r: image}
+	m := &message{keys: keys, now: v.o.Now(), w: w, image: src}
+	signer, err := m.open(bufio.NewReaderSize(src, readAhead), nil)
+	return Signed{Signer: signer, Size: m.size}, wire(err)
+}
+
 // pass is Verify, which hashes the whole file only where somebody needs that.
 func (v *Verifier) pass(ctx context.Context, r io.Reader, w io.Writer, hashed bool) (Signed, error) {
 	keys, err := LoadKeyring(v.o.KeyDir)
@@ -91,8 +104,13 @@ func (v *Verifier) pass(ctx context.Context, r io.Reader, w io.Writer, hashed bo
 	return s, nil
 }
 
-// verify tells the kinds of file apart by their first bytes.
 func verify(in *bufio.Reader, w io.Writer, keys *Keyring, allowed AllowList, now time.Time) (string, error) {
+	m := &message{keys: keys, now: now, w: w}
+	return m.open(in, allowed)
+}
+
+// open tells the kinds of file apart by their first bytes.
+func (m *message) open(in *bufio.Reader, allowed AllowList) (string, error) {
 	first, err := in.Peek(len(armorBegin))
 	if e, ok := errors.AsType[*readError](err); ok {
 		return "", e
@@ -100,7 +118,6 @@ func verify(in *bufio.Reader, w io.Writer, keys *Keyring, allowed AllowList, now
 	if len(first) == 0 {
 		return "", refusal("the file is empty")
 	}
-	m := &message{keys: keys, now: now, w: w}
 	switch {
 	case first[0]&0x80 != 0: // the first bit of every OpenPGP packet
 		return m.read(in)
@@ -115,7 +132,7 @@ func verify(in *bufio.Reader, w io.Writer, keys *Keyring, allowed AllowList, now
 	}
 	// A program that is not signed. Signed messages never come here: they are no programs, so the bytes of
 	// the file are written as they come, and need not be kept aside for a second look.
-	_, err = io.CopyBuffer(struct{ io.Writer }{writeErrors{w}}, struct{ io.Reader }{in}, make([]byte, bufferSize))
+	_, err = io.CopyBuffer(struct{ io.Writer }{writeErrors{m.w}}, struct{ io.Reader }{in}, make([]byte, bufferSize))
 	return AllowListed, err
 }
 

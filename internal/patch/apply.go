@@ -50,18 +50,20 @@ func (s *Service) hold(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 // the same private copy. Errors: PATCH_ALREADY_APPLIED, OTHER_OPERATION_IN_PROGRESS, those of Precheck,
 // PATCH_APPLY_FAILED, PATCH_APPLY_FAILED_BACKUP_FILES_EXIST.
 func (s *Service) Apply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (string, error) {
+	return s.apply(ctx, t, attempt{patch: ref}, host)
+}
+
+func (s *Service) apply(ctx context.Context, t *task.Task, a attempt, host xenapi.Ref[xenapi.Host]) (string, error) {
 	if err := s.here(host); err != nil {
 		return "", err
 	}
-	row, err := s.claimApply(ctx, t, ref)
-	if err != nil {
+	if err := s.claimApply(ctx, t, &a); err != nil {
 		return "", err
 	}
 	s.step("apply-claimed")
 	// A crash from here to "running" leaves the row, the claim and a copy that belongs to the task:
 	// recovery removes the copy, drops the claim and puts the row back.
-	a := attempt{patch: ref, row: row}
-	err = s.withContent(ctx, t, ref, func(c content) error { return s.execute(ctx, t, &a, c) })
+	err := s.withContent(ctx, t, a.patch, func(c content) error { return s.execute(ctx, t, &a, c) })
 	if err != nil {
 		return "", errors.Join(err, s.giveUp(ctx, t, a))
 	}
@@ -71,10 +73,19 @@ func (s *Service) Apply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 // attempt is one apply on this host.
 type attempt struct {
 	patch  xenapi.Ref[xenapi.PoolPatch]
+	update xenapi.Ref[xenapi.PoolUpdate] // by which the patch was called; null where it was called itself
 	row    xenapi.Ref[xenapi.HostPatch]
 	ran    bool // the program has ended well: what fails from here on is only the record of it
 	torn   bool // the program was ended by force: nobody knows how far it came
 	output string
+}
+
+// result is what the message gives: that of an update nothing.
+func (a attempt) result() string {
+	if !a.update.IsNull() {
+		return ""
+	}
+	return a.output
 }
 
 // execute is the part of an apply that changes the host. Its order is the proof that the patch does not
@@ -124,7 +135,7 @@ func (s *Service) execute(ctx context.Context, t *task.Task, a *attempt, c conte
 		if err := unclaim(tx, a.patch, t.Ref()); err != nil {
 			return err
 		}
-		return t.Succeed(tx, a.output)
+		return t.Succeed(tx, a.result())
 	}); err != nil {
 		return err
 	}
@@ -151,35 +162,32 @@ func (s *Service) identify(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch]
 }
 
 // claimApply makes the host_patch row of an attempt.
-func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) (xenapi.Ref[xenapi.HostPatch], error) {
-	var row xenapi.Ref[xenapi.HostPatch]
-	err := s.db.Update(ctx, func(tx *db.Tx) (err error) {
-		if _, err := db.Get(tx, ref); err != nil {
+func (s *Service) claimApply(ctx context.Context, t *task.Task, a *attempt) error {
+	return s.db.Update(ctx, func(tx *db.Tx) (err error) {
+		if _, err := db.Get(tx, a.patch); err != nil {
 			return err
 		}
 		rec := xenapi.HostPatch{}
-		row, rec = s.hostPatch(tx, ref)
+		a.row, rec = s.hostPatch(tx, a.patch)
 		switch state := State(rec.State); {
 		case state == Applied:
-			return xenapi.ErrPatchAlreadyApplied(ref)
+			return xenapi.ErrPatchAlreadyApplied(a.patch)
 		case state.Busy():
-			return xenapi.ErrOtherOperationInProgress("Pool_patch", ref.String(), opApply)
+			return xenapi.ErrOtherOperationInProgress("Pool_patch", a.patch.String(), opApply)
 		}
-		if err := claim(tx, ref, t.Ref(), opApply, s.host); err != nil {
+		if err := claimBy(tx, a.patch, t.Ref(), xenapi.PatchClaim{Operation: opApply, Host: s.host, Update: a.update}); err != nil {
 			return err
 		}
-		if err := s.noOther(tx, ref); err != nil {
+		if err := s.noOther(tx, a.patch); err != nil {
 			return err
 		}
-		if row.IsNull() {
-			row, err = s.insertHostPatch(tx, ref)
-			if err != nil {
+		if a.row.IsNull() {
+			if a.row, err = s.insertHostPatch(tx, a.patch); err != nil {
 				return err
 			}
 		}
-		return change(tx, row, Claim, func(rec *xenapi.HostPatch) { rec.Task = t.Ref() })
+		return change(tx, a.row, Claim, func(rec *xenapi.HostPatch) { rec.Task = t.Ref() })
 	})
-	return row, err
 }
 
 // noOther refuses an apply while another patch is applied on this host: their programs would change it at the same time.
@@ -214,7 +222,7 @@ func (s *Service) recordApplied(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], inf
 	if err := change(tx, row, Succeed, func(rec *xenapi.HostPatch) { rec.TimestampApplied = time.Now().UTC() }); err != nil {
 		return err
 	}
-	return s.ask(tx, info.AfterApplyGuidance)
+	return s.ask(tx, row, info.AfterApplyGuidance)
 }
 
 // here refuses a host that this daemon does not serve.

@@ -27,6 +27,7 @@ func (s *Service) Audit(ctx context.Context, deep bool) ([]check.Fault, error) {
 				inVDI = append(inVDI, ref)
 			}
 		}
+		faults = append(faults, s.auditUpdates(tx)...)
 		for uuid := range found {
 			if _, err := db.ByUUID[xenapi.PoolPatch](tx, uuid); err != nil {
 				faults = append(faults, s.stampFault(uuid, "it has a stamp and no record"))
@@ -70,6 +71,31 @@ func (s *Service) auditPatch(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], rec xe
 		faults = append(faults, s.stampFault(rec.UUID, "it is recorded as applied and has no stamp"))
 	case stamped && state == Interrupted: // without a row, somebody has called host_patch.destroy: the next start makes it anew
 		faults = append(faults, s.stampFault(rec.UUID, "it has a stamp and is not recorded as applied"))
+	}
+	return faults
+}
+
+// auditUpdates looks for updates and patches that do not belong together.
+func (s *Service) auditUpdates(tx *db.Tx) (faults []check.Fault) {
+	for ref, rec := range db.All[xenapi.PoolUpdate](tx) {
+		if _, ok := patchOf(tx, ref); !ok {
+			faults = append(faults, check.Fault{
+				Invariant: "I2", Object: "update " + rec.UUID, Problem: "it is an update of no patch", Repair: "remove its record", Done: "its record was removed",
+				Fix: func(ctx context.Context) error { return s.update(ctx, s.dropOrphans) },
+			})
+		}
+	}
+	for ref, rec := range db.All[xenapi.PoolPatch](tx) {
+		if _, ok := db.Lookup(tx, rec.PoolUpdate); !ok && !rec.PoolUpdate.IsNull() {
+			faults = append(faults, check.Fault{
+				Invariant: "I2", Object: "patch " + rec.UUID, Problem: "its update is gone", Repair: "forget the update", Done: "the update was forgotten",
+				Fix: func(ctx context.Context) error {
+					return s.update(ctx, func(tx *db.Tx) error {
+						return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error { rec.PoolUpdate = ""; return nil })
+					})
+				},
+			})
+		}
 	}
 	return faults
 }

@@ -12,25 +12,32 @@ const (
 	opApply     = "apply"
 	opDownload  = "download"
 	opPoolApply = "pool_apply"
+	opIntroduce = "introduce"
 	opReplace   = "replace"
 	opClean     = "clean"
 	opDestroy   = "destroy"
 )
 
-func readsContent(op string) bool { return op == opPrecheck || op == opApply || op == opDownload }
+func readsContent(op string) bool {
+	return op == opPrecheck || op == opApply || op == opDownload || op == opIntroduce
+}
 
 // claim enters an operation into the patch's record, or refuses it with OTHER_OPERATION_IN_PROGRESS. It
 // does not wait: an administrator who starts two things at once wants to hear of it.
 func claim(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.Task], op string, host xenapi.Ref[xenapi.Host]) error {
+	return claimBy(tx, patch, t, xenapi.PatchClaim{Operation: op, Host: host})
+}
+
+func claimBy(tx *db.Tx, patch xenapi.Ref[xenapi.PoolPatch], t xenapi.Ref[xenapi.Task], c xenapi.PatchClaim) error {
 	return db.Change(tx, patch, func(rec *xenapi.PoolPatch) error {
 		dropDead(tx, rec)
-		if err := collides(tx, patch, *rec, t, op, host); err != nil {
+		if err := collides(tx, patch, *rec, t, c.Operation, c.Host); err != nil {
 			return err
 		}
 		if rec.Claims == nil {
 			rec.Claims = map[xenapi.Ref[xenapi.Task]]xenapi.PatchClaim{}
 		}
-		rec.Claims[t] = xenapi.PatchClaim{Operation: op, Host: host}
+		rec.Claims[t] = c
 		return nil
 	})
 }

@@ -51,8 +51,8 @@ func (s *Service) Clean(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 	return s.CleanOnHost(ctx, t, ref, s.host)
 }
 
-// PoolClean removes the patch's content everywhere: the legacy file of every host and the VDI (M8). The
-// record stays for as long as collection lets it.
+// PoolClean removes the patch's content everywhere: the legacy file of every host, the VDI (M8), and the one that it was
+// introduced from as an update. The record stays for as long as collection lets it.
 func (s *Service) PoolClean(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
 	return s.alone(ctx, t, ref, opClean, func(rec xenapi.PoolPatch) error { return s.removeContent(ctx, t, ref, rec) })
 }
@@ -71,9 +71,23 @@ func (s *Service) Destroy(ctx context.Context, t *task.Task, ref xenapi.Ref[xena
 			if err := unapplied(tx, ref); err != nil {
 				return err
 			}
-			return db.Delete(tx, ref)
+			return forget(tx, ref)
 		})
 	})
+}
+
+// forget removes the record of a patch, and that of its update, which is nothing without it.
+func forget(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) error {
+	rec, err := db.Get(tx, ref)
+	if err != nil {
+		return err
+	}
+	if _, ok := db.Lookup(tx, rec.PoolUpdate); ok {
+		if err := db.Delete(tx, rec.PoolUpdate); err != nil {
+			return err
+		}
+	}
+	return db.Delete(tx, ref)
 }
 
 // unapplied refuses a patch that is on a host, or may be.
@@ -108,7 +122,7 @@ func (s *Service) alone(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 	return fn(rec)
 }
 
-// removeContent removes file and VDI. The record loses its pointers only after what they point at has
+// removeContent removes file and VDIs. A record loses its pointers only after what they point at has
 // gone: a VDI that could not be destroyed is not forgotten.
 func (s *Service) removeContent(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], rec xenapi.PoolPatch) error {
 	if err := s.cleanElsewhere(ctx, t, ref, rec); err != nil {
@@ -117,10 +131,13 @@ func (s *Service) removeContent(ctx context.Context, t *task.Task, ref xenapi.Re
 	if err := s.removeLegacy(rec.Filename); err != nil {
 		return err
 	}
-	if !rec.VDI.IsNull() {
-		if err := s.storage.DestroyVDI(ctx, t, rec.VDI); err != nil && !vdiGone(err, rec.VDI) {
-			return err
-		}
+	// The update's VDI goes first: while the patch has its own, neither of them is collected (M9), so that a VDI which cannot
+	// be destroyed now keeps its place in a record.
+	if err := s.removeUpdateVDI(ctx, t, rec.PoolUpdate); err != nil {
+		return err
+	}
+	if err := s.removeVDI(ctx, t, rec.VDI); err != nil {
+		return err
 	}
 	return s.update(ctx, func(tx *db.Tx) error {
 		return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error {
@@ -128,6 +145,17 @@ func (s *Service) removeContent(ctx context.Context, t *task.Task, ref xenapi.Re
 			return nil
 		})
 	})
+}
+
+// removeVDI destroys a VDI. One that is not there is success.
+func (s *Service) removeVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI]) error {
+	if vdi.IsNull() {
+		return nil
+	}
+	if err := s.storage.DestroyVDI(ctx, t, vdi); err != nil && !vdiGone(err, vdi) {
+		return err
+	}
+	return nil
 }
 
 // vdiGone reports whether destroying failed because there is no such VDI any more.

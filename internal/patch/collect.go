@@ -19,7 +19,7 @@ func (s *Service) Collect(ctx context.Context) error {
 				continue
 			}
 			s.log.Info("collected the record of a patch without content", "patch", rec.UUID)
-			if err := db.Delete(tx, ref); err != nil {
+			if err := forget(tx, ref); err != nil {
 				return err
 			}
 		}
@@ -54,8 +54,15 @@ func (s *Service) collectible(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], rec x
 	return len(rec.Claims) == 0 && len(db.Referrers[xenapi.HostPatch](tx, "pool_patch", ref)) == 0 && !s.hasContent(tx, rec)
 }
 
-// dropOrphans removes host_patch rows whose host or patch is gone.
+// dropOrphans removes host_patch rows whose host or patch is gone, and updates whose patch is.
 func (s *Service) dropOrphans(tx *db.Tx) error {
+	for ref := range db.All[xenapi.PoolUpdate](tx) {
+		if _, ok := patchOf(tx, ref); !ok {
+			if err := db.Delete(tx, ref); err != nil {
+				return err
+			}
+		}
+	}
 	for row, rec := range db.All[xenapi.HostPatch](tx) {
 		_, host := db.Lookup(tx, rec.Host)
 		_, patch := db.Lookup(tx, rec.PoolPatch)

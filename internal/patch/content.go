@@ -25,6 +25,9 @@ type Storage interface {
 	// gives for a VDI of that many bytes.
 	OpenCopy(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], digest, label string,
 		elsewhere func(need int64) (xenapi.Ref[xenapi.SR], error)) (Workspace, error)
+	// ReadVDI gives fn a VDI's content up to where its last data ends, and how many bytes that is. Nobody writes to the VDI or
+	// destroys it meanwhile.
+	ReadVDI(ctx context.Context, t *task.Task, vdi xenapi.Ref[xenapi.VDI], fn func(r io.Reader, length int64) error) error
 	// HasImage reports whether a VDI has its image, as far as this host can see.
 	HasImage(ctx context.Context, vdi xenapi.Ref[xenapi.VDI]) bool
 	// DestroyVDI removes a VDI and its content.

@@ -289,7 +289,7 @@ func (d *driver) conclude(tx *db.Tx, row Rolling, r rollout.Rollout) error {
 func (d *driver) tell(ctx context.Context, row Rolling, r rollout.Rollout) error {
 	s := d.service
 	d.sent.Wait() // hosts clean up after a step whose result is known
-	if err := r.Err(); err != nil {
+	if err := row.outcome(r); err != nil {
 		domain, ok := err.(*xenapi.Error)
 		if !ok {
 			domain = xenapi.ErrInternalError(err.Error())

@@ -15,16 +15,24 @@ var guidance = map[xenapi.AfterApplyGuidance]xenapi.UpdateGuidance{
 	xenapi.AfterApplyGuidanceRestartPV:   xenapi.UpdateGuidanceRestartVM,
 }
 
-// ask makes what a patch asks for pending on this host.
-func (s *Service) ask(tx *db.Tx, words []xenapi.AfterApplyGuidance) error {
-	return db.Change(tx, s.host, func(host *xenapi.Host) error {
+// ask makes what a patch asks for, whose row this is, pending on this host.
+func (s *Service) ask(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], words []xenapi.AfterApplyGuidance) error {
+	bootID := ""
+	err := db.Change(tx, s.host, func(host *xenapi.Host) error {
 		for _, g := range words {
 			if pending := guidance[g]; !slices.Contains(host.PendingGuidances, pending) {
 				host.PendingGuidances = append(host.PendingGuidances, pending)
 			}
 		}
+		if slices.Contains(words, xenapi.AfterApplyGuidanceRestartHost) {
+			bootID = host.BootID
+		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return db.Change(tx, row, func(rec *xenapi.HostPatch) error { rec.BootID = bootID; return nil })
 }
 
 // unfollowed is what a stamp asks for and has not been followed since it was written: what the database learns of an apply

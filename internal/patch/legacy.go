@@ -131,7 +131,7 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 				return err
 			}
 		}
-		return db.Change(tx, ref, func(rec *xenapi.PoolPatch) error {
+		err = db.Change(tx, ref, func(rec *xenapi.PoolPatch) error {
 			if s.hasContent(tx, *rec) {
 				return fmt.Errorf("patch %s has its content elsewhere", info.UUID)
 			}
@@ -140,5 +140,9 @@ func (s *Service) adoptLegacy(ctx context.Context, t *task.Task, name string) er
 			rec.Filename = path
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		return retell(tx, ref)
 	})
 }

@@ -86,7 +86,7 @@ func (s *site) start(t testing.TB, step func(string)) daemon {
 	t.Helper()
 	d, err := db.Open(t.Context(), s.store, db.Options{Writer: "here", Tables: []db.Table{
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.SR](),
-		db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.HostPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1], db.TableOf[patch.Rolling](),
 	}})
 	if err != nil {
@@ -200,8 +200,13 @@ func (p program) text() string {
 
 func (s *site) sign(t testing.TB, p program) []byte {
 	t.Helper()
+	return s.signText(t, p.text())
+}
+
+func (s *site) signText(t testing.TB, text string) []byte {
+	t.Helper()
 	var b bytes.Buffer
-	if err := hotfix.Sign(strings.NewReader(p.text()), &b, s.key); err != nil {
+	if err := hotfix.Sign(strings.NewReader(text), &b, s.key); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

@@ -70,3 +70,42 @@ func TestMoved(t *testing.T) {
 	}
 	x.clean(t, "at the end")
 }
+
+// TestMovedUpdate: an update follows the VDI that it was introduced from, unless that is on its way out.
+func TestMovedUpdate(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, memsr.Options{Clone: true})
+	var x daemon
+	var vdi vdiRef
+	migrate := func() error {
+		return x.do(func(ctx context.Context, tk *task.Task) error {
+			_, err := x.storage.MigrateVDI(ctx, tk, vdi, get(x, xenapi.Ref[xenapi.Pool]("OpaqueRef:pool")).DefaultSR, patch.Moved)
+			return err
+		})
+	}
+	x = s.start(t, nil).withSR(t)
+	vdi = x.disk(t, s.sign(t, program{}))
+	ref := x.introduced(t, vdi)
+	twin, _ := x.twin(t)
+	x.withSR(t) // another one
+	claim := func(claims map[xenapi.Ref[xenapi.Task]]xenapi.PatchClaim) {
+		x.update(t, func(tx *db.Tx) error {
+			if err := db.Put(tx, "OpaqueRef:t", xenapi.Task{Status: xenapi.TaskStatusPending}); err != nil {
+				return err
+			}
+			return db.Change(tx, twin, func(rec *xenapi.PoolPatch) error { rec.Claims = claims; return nil })
+		})
+	}
+	claim(map[xenapi.Ref[xenapi.Task]]xenapi.PatchClaim{"OpaqueRef:t": {Operation: "clean"}})
+	wantCode(t, "while it is cleaned", migrate(), xenapi.CodeOtherOperationInProgress)
+	claim(nil)
+	wantCode(t, "migrate", migrate(), "")
+	if at := get(x, ref).VDI; at == vdi || get(x, at).UUID == "" {
+		t.Errorf("the update is in %s", at)
+	}
+	wantCode(t, "destroy", x.onUpdate(ref, x.DestroyUpdate), "")
+	if n := len(all[xenapi.VDI](x)); n != 0 {
+		t.Errorf("%d VDIs are left", n)
+	}
+	x.clean(t, "at the end")
+}

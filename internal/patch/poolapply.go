@@ -21,7 +21,12 @@ var errNotCoordinator = errors.New("this host is not the coordinator any more")
 // by then. Errors: those of the first host that failed, with one parameter more for each that did; HOST_OFFLINE naming
 // the hosts that are not there, before anything was changed; OTHER_OPERATION_IN_PROGRESS.
 func (s *Service) PoolApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
-	if err := s.db.Update(ctx, func(tx *db.Tx) error { return s.begin(tx, t, ref) }); err != nil {
+	return s.roll(ctx, t, ref, "")
+}
+
+// roll is PoolApply, of a patch that is called by its update where that is not null.
+func (s *Service) roll(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], update xenapi.Ref[xenapi.PoolUpdate]) error {
+	if err := s.db.Update(ctx, func(tx *db.Tx) error { return s.begin(tx, t, ref, update) }); err != nil {
 		return err
 	}
 	// From here on the task belongs to whoever drives the rollout. This call only waits, until the daemon stops.
@@ -48,7 +53,7 @@ func (s *Service) howItEnded(row Rolling) error {
 	if err != nil {
 		return err
 	}
-	return r.Err()
+	return row.outcome(r)
 }
 
 // DriveRollouts goes on, as long as this host is the coordinator, with the rollouts that another one began. It returns when

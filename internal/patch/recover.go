@@ -38,11 +38,21 @@ func (s *Service) EndInterrupted(ctx context.Context) error {
 // endTask tells whoever waits for the apply. With a stamp the patch is applied, and only the output of
 // its program is lost.
 func (s *Service) endTask(ctx context.Context, rec xenapi.HostPatch, found map[string]stamp) error {
+	a := attempt{patch: rec.PoolPatch, output: "The daemon ended after the patch was applied; its output is in the log."}
+	_ = s.db.View(func(tx *db.Tx) error {
+		patch, _ := db.Lookup(tx, rec.PoolPatch)
+		a.update = patch.Claims[rec.Task].Update
+		return nil
+	})
 	if _, ok := found[s.uuidOf(rec.PoolPatch)]; ok {
-		return s.tasks.Settle(ctx, rec.Task, s.encode("The daemon ended after the patch was applied; its output is in the log."))
+		return s.tasks.Settle(ctx, rec.Task, s.encode(a.result()))
 	}
-	return s.tasks.Fail(ctx, rec.Task, xenapi.ErrPatchApplyFailed(
-		"interrupted: the daemon ended while the patch was applied, and the host may be half patched; apply it again to let its precheck decide"))
+	err := xenapi.ErrPatchApplyFailed(
+		"interrupted: the daemon ended while the patch was applied, and the host may be half patched; apply it again to let its precheck decide")
+	if !a.update.IsNull() {
+		err = twins{a.update, a.patch}.translate(err)
+	}
+	return s.tasks.Fail(ctx, rec.Task, err)
 }
 
 // Recover drops the claims of dead tasks and makes the records follow the stamps. It runs after the
@@ -142,7 +152,7 @@ func (s *Service) recordStamped(tx *db.Tx, row xenapi.Ref[xenapi.HostPatch], st 
 	if err := change(tx, row, StampFound, func(rec *xenapi.HostPatch) { rec.TimestampApplied = st.applied }); err != nil {
 		return err
 	}
-	return s.ask(tx, s.unfollowed(st))
+	return s.ask(tx, row, s.unfollowed(st))
 }
 
 func insertFromStamp(tx *db.Tx, st stamp) (xenapi.Ref[xenapi.PoolPatch], error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -17,6 +18,8 @@ import (
 // that began it.
 type Rolling struct {
 	Patch xenapi.Ref[xenapi.PoolPatch] `json:"patch" xenapi:"internal"`
+	// Update is the one by which the patch was called; null where it was called itself.
+	Update xenapi.Ref[xenapi.PoolUpdate] `json:"update" xenapi:"internal"`
 	// Task is told how it ends.
 	Task xenapi.Ref[xenapi.Task] `json:"task" xenapi:"internal"`
 	// Record is a rollout.Rollout.
@@ -105,7 +108,7 @@ func oneAtATime(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) error {
 }
 
 // begin plans a rollout, and makes its task one that is at home on whichever host is the coordinator.
-func (s *Service) begin(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) error {
+func (s *Service) begin(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], update xenapi.Ref[xenapi.PoolUpdate]) error {
 	if !s.coordinating(tx) {
 		return errNotCoordinator
 	}
@@ -127,14 +130,18 @@ func (s *Service) begin(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch
 		return err
 	}
 	options.Patch, options.UUID, options.Task, options.AwayLimit = ref, patch.UUID, t.Ref(), awayLimit
-	r, err := rollout.New(options, s.hostsOf(tx, ref), time.Now().UTC())
+	hosts := s.hostsOf(tx, ref)
+	if !update.IsNull() && !slices.ContainsFunc(hosts, func(h rollout.Host) bool { return !h.Applied }) {
+		return xenapi.ErrUpdateAlreadyAppliedInPool(update)
+	}
+	r, err := rollout.New(options, hosts, time.Now().UTC())
 	if err != nil {
 		return err
 	}
 	if err := t.Roam(tx); err != nil {
 		return err
 	}
-	return write(tx, Rolling{Patch: ref, Task: t.Ref()}, r)
+	return write(tx, Rolling{Patch: ref, Update: update, Task: t.Ref()}, r)
 }
 
 func write(tx *db.Tx, row Rolling, r rollout.Rollout) error {
@@ -144,6 +151,18 @@ func write(tx *db.Tx, row Rolling, r rollout.Rollout) error {
 	}
 	row.Record = string(record)
 	return db.Put(tx, rollingOf(row.Patch), row)
+}
+
+// outcome is how the rollout ended, in the words of whichever the patch was called by.
+func (row Rolling) outcome(r rollout.Rollout) error {
+	err := r.Err()
+	switch failed := r.FailedHosts(); {
+	case err == nil || row.Update.IsNull():
+		return err
+	case len(failed) > 0:
+		return xenapi.ErrUpdatePoolApplyFailed(failed...).Because(err)
+	}
+	return twins{row.Update, row.Patch}.tell(err)
 }
 
 // hostsOf lists the hosts of the pool as a rollout wants to know them.

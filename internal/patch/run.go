@@ -15,6 +15,8 @@ import (
 // Verifier checks a signed file and extracts its program in one pass; [hotfix.Verifier] does.
 type Verifier interface {
 	Extract(ctx context.Context, patch io.Reader, dir hotfix.Directory) (hotfix.Verified, error)
+	// ExtractImage is Extract of an image that begins with the signed file and goes on with zeroes.
+	ExtractImage(ctx context.Context, image io.Reader, dir hotfix.Directory) (hotfix.Verified, error)
 }
 
 func (s *Service) runInfo(ctx context.Context, c content) (info hotfix.Info, err error) {

@@ -2,6 +2,7 @@ package patch
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,15 +23,38 @@ const readBuffer = 64 << 10
 // PATCH_ALREADY_EXISTS, OTHER_OPERATION_IN_PROGRESS, TASK_CANCELLED, and the reader's own when the
 // client went away.
 func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, length int64) (xenapi.Ref[xenapi.PoolPatch], error) {
+	return s.takeIn(ctx, t, incoming{
+		body: body, length: length, extract: s.verifier.Extract,
+		settle: func(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) (string, error) {
+			return ref.String(), retell(tx, ref)
+		},
+	})
+}
+
+// incoming is a patch on its way in.
+type incoming struct {
+	body   io.Reader
+	length int64 // announced, in bytes
+	// extract verifies the body and finds where in it the signed file ends.
+	extract func(ctx context.Context, r io.Reader, dir hotfix.Directory) (hotfix.Verified, error)
+	settle  settling
+}
+
+// settling is what the transaction does besides after which the pool has a patch. It gives the task's result.
+type settling func(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) (result string, err error)
+
+// takeIn is the one way in which a patch comes into a VDI of its own.
+func (s *Service) takeIn(ctx context.Context, t *task.Task, from incoming) (xenapi.Ref[xenapi.PoolPatch], error) {
 	// Clients probe with an empty body: nothing may be made before there is a byte.
-	r := bufio.NewReaderSize(body, readBuffer)
+	r := bufio.NewReaderSize(from.body, readBuffer)
 	if _, err := r.Peek(1); err != nil {
 		if errors.Is(err, io.EOF) {
 			return "", xenapi.ErrInvalidPatch("the upload is empty")
 		}
 		return "", fmt.Errorf("read upload: %w", err)
 	}
-	space, err := s.newWorkspace(ctx, t, length, "Patch upload in progress", uploadSR)
+	from.body = r
+	space, err := s.newWorkspace(ctx, t, from.length, "Patch upload in progress", uploadSR)
 	if err != nil {
 		return "", err
 	}
@@ -39,26 +63,33 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 	defer space.Discard(ctx)
 	s.step("upload-mounted")
 
-	a, err := s.receive(ctx, t, space, r, length)
+	a, err := s.receive(ctx, t, space, from)
 	if err != nil {
 		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-received")
 	t.About("pool_patch " + a.info.UUID)
-	if ref, done, err := s.known(ctx, &a); done || err != nil {
-		return ref, err
+	// Another upload of the same content may come first at the last moment, and may be destroyed again.
+	for {
+		if ref, done, err := s.known(ctx, t, &a, from.settle); done || err != nil {
+			return ref, err
+		}
+		if a.imageDigest == "" {
+			if a.imageDigest, err = space.Seal(ctx); err != nil {
+				return "", space.Explain(ctx, err)
+			}
+			s.step("upload-sealed")
+		}
+		if ref, err := s.publish(ctx, t, space, a, from.settle); !errors.Is(err, errTwin) {
+			return ref, err
+		}
 	}
-	if a.imageDigest, err = space.Seal(ctx); err != nil {
-		return "", space.Explain(ctx, err)
-	}
-	s.step("upload-sealed")
-	return s.publish(ctx, t, space, a)
 }
 
 // receive makes one pass over the stream: it goes into the file patch and at the same time through the
 // verification, which writes the program into the scratch directory. Then the program is asked what it
 // is, and removed. When receive returns, the file is on stable storage.
-func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r io.Reader, length int64) (a arrival, err error) {
+func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, from incoming) (a arrival, err error) {
 	file, err := space.Create(patchFile, 0o440)
 	if err != nil {
 		return a, fmt.Errorf("patch file: %w", err)
@@ -68,10 +99,14 @@ func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r 
 	if err != nil {
 		return a, err
 	}
-	in := &intake{ctx: ctx, r: r, task: t, room: room, promised: length}
+	in := &intake{ctx: ctx, r: from.body, task: t, promised: from.length}
+	kept := &trimmed{w: roomWriter{file, room}}
 	// A signed file that verifies is complete, whatever length was announced: some clients announce more.
-	program, err := s.verifier.Extract(ctx, io.TeeReader(in, file), dir)
+	program, err := from.extract(ctx, io.TeeReader(in, kept), dir)
 	if err != nil {
+		return a, err
+	}
+	if err := kept.end(program.SignedSize()); err != nil {
 		return a, err
 	}
 	s.step("upload-verified")
@@ -88,13 +123,11 @@ func (s *Service) receive(ctx context.Context, t *task.Task, space Workspace, r 
 	return arrival{info: info, digest: file.Digest(), signer: program.Signer(), size: program.SignedSize()}, nil
 }
 
-// intake is the upload's stream on its way in: it shows progress, ends when the task is cancelled and
-// keeps the VDI large enough (M4).
+// intake is the upload's stream on its way in: it shows progress, and ends when the task is cancelled.
 type intake struct {
 	ctx      context.Context // of the upload that the intake lives for
 	r        io.Reader
 	task     *task.Task
-	room     *room
 	promised int64
 	received int64
 }
@@ -108,11 +141,48 @@ func (in *intake) Read(p []byte) (int, error) {
 	if believable(in.promised) {
 		in.task.Progress(in.ctx, float64(in.received)/float64(in.promised))
 	}
-	if gerr := in.room.take(n); gerr != nil {
-		return n, gerr
-	}
 	return n, err
 }
+
+// trimmed passes on what is written to it, but for zeroes at its end: of an image those are not of the file, or perhaps the
+// first of them are.
+type trimmed struct {
+	w             io.Writer
+	written, held int64 // bytes
+}
+
+func (f *trimmed) Write(p []byte) (int, error) {
+	content := bytes.TrimRight(p, "\x00")
+	if len(content) > 0 {
+		if err := f.zeroes(f.held); err != nil {
+			return 0, err
+		}
+		f.held = 0
+		n, err := f.w.Write(content)
+		if f.written += int64(n); err != nil {
+			return n, err
+		}
+	}
+	f.held += int64(len(p) - len(content))
+	return len(p), nil
+}
+
+// end makes it a file of size bytes.
+func (f *trimmed) end(size int64) error { return f.zeroes(size - f.written) }
+
+func (f *trimmed) zeroes(n int64) error {
+	if n == 0 {
+		return nil
+	}
+	written, err := io.CopyN(f.w, zeroes{}, n)
+	f.written += written
+	return err
+}
+
+// zeroes are as many as one likes.
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // arrival is a patch that has arrived: its content is sealed in a VDI, no record points at it yet.
 type arrival struct {
@@ -127,9 +197,10 @@ type arrival struct {
 
 // known answers an upload of a patch that the pool has already, before any more work is done for it. A VDI of which there is
 // only the record left is noted in the arrival, which is to take its place.
-func (s *Service) known(ctx context.Context, a *arrival) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
+func (s *Service) known(ctx context.Context, t *task.Task, a *arrival, settle settling) (ref xenapi.Ref[xenapi.PoolPatch], done bool, err error) {
 	var rec xenapi.PoolPatch
 	look := func(tx *db.Tx) error {
+		done = false
 		if ref, err = db.ByUUID[xenapi.PoolPatch](tx, a.info.UUID); err != nil {
 			return nil // a new patch
 		}
@@ -145,7 +216,16 @@ func (s *Service) known(ctx context.Context, a *arrival) (ref xenapi.Ref[xenapi.
 	if !rec.VDI.IsNull() && !s.storage.HasImage(ctx, rec.VDI) {
 		a.lost = rec.VDI
 	}
-	return ref, done, s.db.View(look)
+	return ref, done, s.update(ctx, func(tx *db.Tx) error {
+		if err := look(tx); err != nil || !done {
+			return err
+		}
+		result, err := settle(tx, ref)
+		if err != nil {
+			return err
+		}
+		return t.Succeed(tx, result)
+	})
 }
 
 // standsFor says whether a record that has an arriving patch's UUID is of the same content and still has
@@ -172,7 +252,7 @@ func (s *Service) hasContent(tx *db.Tx, rec xenapi.PoolPatch) bool {
 
 // publish makes the arrival known: one transaction writes the record, the VDI's labels and the task's
 // result (I2). Two uploads of one patch meet here; the second finds the first's record.
-func (s *Service) publish(ctx context.Context, t *task.Task, space Workspace, a arrival) (xenapi.Ref[xenapi.PoolPatch], error) {
+func (s *Service) publish(ctx context.Context, t *task.Task, space Workspace, a arrival, settle settling) (xenapi.Ref[xenapi.PoolPatch], error) {
 	var ref xenapi.Ref[xenapi.PoolPatch]
 	err := space.Keep(ctx,
 		func(vdi *xenapi.VDI) {
@@ -184,10 +264,14 @@ func (s *Service) publish(ctx context.Context, t *task.Task, space Workspace, a 
 			if ref, err = s.record(tx, t, space.VDI(), a); err != nil {
 				return err
 			}
-			return t.Succeed(tx, ref.String())
+			result, err := settle(tx, ref)
+			if err != nil {
+				return err
+			}
+			return t.Succeed(tx, result)
 		})
 	if errors.Is(err, errTwin) {
-		return ref, nil
+		return "", err
 	}
 	s.step("upload-published")
 	// A crash here leaves the record of a VDI without an image, to which nothing points: a scan of its SR removes it.

@@ -47,6 +47,14 @@ func (r *Rollout) failures() (failed []Turn) {
 	return failed
 }
 
+// FailedHosts lists the hosts of which Err tells, in its order.
+func (r *Rollout) FailedHosts() (hosts []xenapi.Ref[xenapi.Host]) {
+	for _, t := range r.failures() {
+		hosts = append(hosts, t.Host)
+	}
+	return hosts
+}
+
 // together makes one error of those of hosts; nil of none.
 func together(failed []Turn) error {
 	if len(failed) == 0 {

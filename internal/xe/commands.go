@@ -16,6 +16,14 @@ func declared() []command {
 		{"patch-pool-clean", "uuid", "", "Delete a previously uploaded patch file on all hosts in the pool", on("pool_patch", "pool_clean"), &extra{deprecated: "vdi-destroy"}},
 		{"patch-destroy", "uuid", "", "Remove an unapplied patch record and files from the server", on("pool_patch", "destroy"), nil},
 
+		{"update-upload", "file-name", "sr-uuid", "Upload an update file into a VDI and introduce it", updateUpload, nil},
+		{"update-introduce", "vdi-uuid", "", "Introduce the update that a VDI holds", updateIntroduce, nil},
+		{"update-precheck", "uuid", "host-uuid <host-selectors>", "Run the prechecks contained within the update on a host", updateOnHosts("precheck"), nil},
+		{"update-apply", "uuid", "host-uuid <host-selectors>", "Apply the update to a host", updateOnHosts("apply"), nil},
+		{"update-pool-apply", "uuid", "", "Apply the update to all hosts in the pool", on("pool_update", "pool_apply"), nil},
+		{"update-pool-clean", "uuid", "", "Delete the VDIs of the update", on("pool_update", "pool_clean"), nil},
+		{"update-destroy", "uuid", "", "Remove an unapplied update and its patch, with their VDIs", on("pool_update", "destroy"), nil},
+
 		{"vdi-create", "sr-uuid name-label virtual-size", "type sm-config: sharable tags:", "Create a VDI. Type is 'system' 'user' 'suspend' or 'crashdump'", vdiCreate, nil},
 		{"vdi-introduce", "uuid sr-uuid type location", "name-label name-description sharable read-only other-config: xenstore-data: sm-config:", "Introduce a VDI object to the database", vdiIntroduce, nil},
 		{"vdi-destroy", "uuid", "", "Destroy the specified VDI", on("VDI", "destroy"), nil},

@@ -74,6 +74,8 @@ var classes = []*class{
 		{name: "memory-free", flag: ro, path: "metrics.memory_free"},
 		{name: "host-metrics-live", flag: ro, path: "metrics.live"},
 		{name: "patches", flag: sro, more: &special{separator: ", ", deprecated: true, value: appliedPatches}},
+		{name: "updates", flag: sro, more: commas},
+		{name: "updates-requiring-reboot", flag: sro, more: commas},
 		{name: "ha-statefiles", flag: sro},
 		{name: "ha-network-peers", flag: sro},
 		{name: "external-auth-type", flag: ro},
@@ -101,6 +103,19 @@ var classes = []*class{
 		{name: "hosts", flag: sro, more: &special{separator: ", ", value: appliedHosts}},
 		{name: "VDI-uuid", flag: ro, path: "VDI"},
 		{name: "after-apply-guidance", flag: sro, more: commas},
+	}},
+	{name: "update", api: xenapi.ClassOf[xenapi.PoolUpdate](), list: "uuid,name-label,name-description,installation-size,hosts,after-apply-guidance", fields: []field{
+		{name: "uuid", flag: ro},
+		{name: "name-label", flag: ro},
+		{name: "name-description", flag: ro},
+		{name: "version", flag: ro},
+		{name: "installation-size", flag: ro},
+		{name: "key", flag: ro},
+		{name: "vdi-uuid", flag: ro, path: "vdi"},
+		{name: "hosts", flag: sro, more: commas},
+		{name: "after-apply-guidance", flag: sro, more: commas},
+		{name: "enforce-homogeneity", flag: ro},
+		{name: "other-config", flag: mrw},
 	}},
 	{name: "vdi", api: xenapi.ClassOf[xenapi.VDI](), list: "uuid,name-label,name-description,virtual-size,read-only,sharable,sr-uuid", fields: []field{
 		{name: "uuid", flag: ro},
@@ -267,7 +282,7 @@ var classes = []*class{
 // known are the classes whose objects a reference may lead to.
 var known = []*xenapi.Class{
 	xenapi.ClassOf[xenapi.Pool](), xenapi.ClassOf[xenapi.Host](), xenapi.ClassOf[xenapi.HostMetrics](), xenapi.ClassOf[xenapi.HostPatch](),
-	xenapi.ClassOf[xenapi.PoolPatch](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.SR](), xenapi.ClassOf[xenapi.SM](),
+	xenapi.ClassOf[xenapi.PoolPatch](), xenapi.ClassOf[xenapi.PoolUpdate](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.SR](), xenapi.ClassOf[xenapi.SM](),
 	xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VBD](), xenapi.ClassOf[xenapi.Task](), xenapi.ClassOf[xenapi.VM](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Subject](),
 	xenapi.ClassOf[xenapi.Message](),
 }

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { os.Exit(harness.Main(m)) }
 func TestClients(t *testing.T) {
 	t.Parallel()
 	for name, drive := range map[string]func(*testing.T, *harness.Daemon){
-		"Node": node, "Python": python, "curl": curl, "old ones": old, "Go": golang,
+		"Node": node, "Python": python, "Python, by updates": pythonUpdates, "curl": curl, "old ones": old, "Go": golang,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -66,12 +66,12 @@ func (s *story) runs() int { return strings.Count(s.d.Read(harness.Ran), "\n") }
 func (s *story) stamped() bool { return s.d.Exists("var/patch/applied/" + s.p.UUID) }
 
 // recovered holds the daemon that has been started again against its promises: nothing is left of what
-// was under way, its task has ended, and the host's row says what has happened.
-func (s *story) recovered() {
+// was under way but the VDIs that were there, its task has ended, and the host's row says what has happened.
+func (s *story) recovered(expected ...xenapi.Ref[xenapi.VDI]) {
 	s.t.Helper()
 	runs := s.runs()
 	s.d.Again(plain)
-	s.d.Clean()
+	s.d.Clean(expected...)
 	if rec := harness.Record(s.d, s.task); rec.Status == xenapi.TaskStatusPending {
 		s.t.Errorf("the task %s of the dead daemon is pending", rec.NameLabel)
 	}

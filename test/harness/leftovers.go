@@ -42,7 +42,7 @@ func (d *Daemon) Clean(expected ...xenapi.Ref[xenapi.VDI]) {
 	}
 }
 
-// strayVDIs lists the VDIs that are neither expected nor a patch's.
+// strayVDIs lists the VDIs that are neither expected nor a patch's, nor an update's.
 func (d *Daemon) strayVDIs(expected []xenapi.Ref[xenapi.VDI]) (stray []string) {
 	d.t.Helper()
 	known := map[xenapi.Ref[xenapi.VDI]]bool{}
@@ -51,6 +51,9 @@ func (d *Daemon) strayVDIs(expected []xenapi.Ref[xenapi.VDI]) (stray []string) {
 	}
 	for _, patch := range Records[xenapi.PoolPatch](d) {
 		known[patch.VDI] = true
+	}
+	for _, update := range Records[xenapi.PoolUpdate](d) {
+		known[update.VDI] = true
 	}
 	for ref, vdi := range Records[xenapi.VDI](d) {
 		if !known[ref] {

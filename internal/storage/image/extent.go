@@ -89,6 +89,19 @@ func allocated(ctx context.Context, f *os.File, size int64) (total int64, err er
 	}
 }
 
+// End is where the last data of an image of size bytes ends: what follows is a hole, and reads as zeroes. An image that cannot
+// tell its holes ends at size.
+func End(f *os.File, size int64) (int64, error) {
+	e := &extents{f: f, size: size}
+	for end := int64(0); ; {
+		from, to, err := e.run()
+		if err != nil || from >= to {
+			return end, err
+		}
+		end = min(to*BlockSize, size)
+	}
+}
+
 // length is how many bytes can be read from f: the size of a file or of a block device.
 func length(f *os.File) (int64, error) {
 	info, err := f.Stat()
