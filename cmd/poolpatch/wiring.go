@@ -35,6 +35,7 @@ import (
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/filesr"
 	"poolpatch/internal/task"
+	outside "poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -54,7 +55,7 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables(), outside.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
@@ -79,6 +80,7 @@ type host struct {
 	moving   sync.Once
 	ending   chan error // takes how the daemon is to end, from whoever tells it over the API
 	db       *db.DB
+	trust    *outside.Store
 	auth     *auth.Service
 	tasks    *task.Service
 	cluster  *pool.Cluster
@@ -141,7 +143,8 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	verifier := hotfix.NewVerifier(hotfix.Options{KeyDir: p.keys, AllowFile: p.unsigned, Log: log})
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
-	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
+	h.trust = outside.New(h.db)
+	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay, Trust: h.trust})
 	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: storage.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
@@ -157,7 +160,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events, Trust: h.trust,
 		Machine: machine.New(p.root, machine.Options{}), Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
