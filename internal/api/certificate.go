@@ -35,7 +35,16 @@ func (a *API) changeTrust(ctx context.Context, change func(tx *db.Tx) error) err
 }
 
 func (a *API) poolInstallCertificate(ctx context.Context, _ *call, name, cert string) error {
-	return a.changeTrust(ctx, func(tx *db.Tx) error { return trust.Install(tx, name, cert) })
+	return a.tellWhy(name, a.changeTrust(ctx, func(tx *db.Tx) error { return trust.Install(tx, name, cert) }))
+}
+
+// tellWhy has the log say what is wrong with a text: XenAPI's errors have no room for it.
+func (a *API) tellWhy(name string, err error) error {
+	switch xenapi.CodeOf(err) {
+	case xenapi.CodeCertificateCorrupt, xenapi.CodeCRLCorrupt:
+		a.log.Info("not installed", "name", name, "error", errors.Unwrap(err))
+	}
+	return err
 }
 
 func (a *API) poolUninstallCertificate(ctx context.Context, _ *call, name string) error {
@@ -47,7 +56,7 @@ func (a *API) poolCertificates(context.Context, *call) (names []string, err erro
 }
 
 func (a *API) poolInstallCRL(ctx context.Context, _ *call, name, list string) error {
-	return a.changeTrust(ctx, func(tx *db.Tx) error { return a.services.Trust.InstallList(tx, name, list) })
+	return a.tellWhy(name, a.changeTrust(ctx, func(tx *db.Tx) error { return a.services.Trust.InstallList(tx, name, list) }))
 }
 
 func (a *API) poolUninstallCRL(ctx context.Context, _ *call, name string) error {

@@ -49,6 +49,9 @@ func TestRevocationLists(t *testing.T) {
 	p.refused(t, []string{xenapi.CodeCRLAlreadyExists, "2026-1"}, "pool.crl_install", theRoot, "2026-1", root.Revoke(t))
 	p.refused(t, []string{xenapi.CodeCRLNameInvalid, "a/b"}, "pool.crl_install", theRoot, "a/b", root.Revoke(t))
 	p.refused(t, []string{xenapi.CodeCRLCorrupt, "x"}, "pool.crl_install", theRoot, "x", trusttest.New(t, "root").Revoke(t))
+	if got := p.log.with("INFO not installed", "name=x", "has not signed it"); len(got) != 1 {
+		t.Errorf("the log says %q", got)
+	}
 	if got := texts(p.call(t, theRoot, "pool.crl_list")); !slices.Equal(got, []string{"2026-1", "2026-2"}) {
 		t.Errorf("installed are %v", got)
 	}

@@ -22,8 +22,6 @@ const (
 	maxUser       = 500
 	maxLocalRoot  = 400
 	maxPool       = 400
-	// maxHashing bounds the memory of logins that run at the same time.
-	maxHashing = 1
 )
 
 // The kinds of session, each with a limit of its own.
