@@ -79,6 +79,15 @@ const (
 	CodeServerCertificateNotValidYet              = "SERVER_CERTIFICATE_NOT_VALID_YET"
 	CodeServerCertificateExpired                  = "SERVER_CERTIFICATE_EXPIRED"
 	CodeServerCertificateChainInvalid             = "SERVER_CERTIFICATE_CHAIN_INVALID"
+	CodeCertificateNameInvalid                    = "CERTIFICATE_NAME_INVALID"
+	CodeCertificateAlreadyExists                  = "CERTIFICATE_ALREADY_EXISTS"
+	CodeCertificateDoesNotExist                   = "CERTIFICATE_DOES_NOT_EXIST"
+	CodeCertificateCorrupt                        = "CERTIFICATE_CORRUPT"
+	CodeCertificateLibraryCorrupt                 = "CERTIFICATE_LIBRARY_CORRUPT"
+	CodeCRLNameInvalid                            = "CRL_NAME_INVALID"
+	CodeCRLAlreadyExists                          = "CRL_ALREADY_EXISTS"
+	CodeCRLDoesNotExist                           = "CRL_DOES_NOT_EXIST"
+	CodeCRLCorrupt                                = "CRL_CORRUPT"
 	CodeHostIsSlave                               = "HOST_IS_SLAVE"
 	CodeHostStillBooting                          = "HOST_STILL_BOOTING"
 	CodeHostCannotSeeSR                           = "HOST_CANNOT_SEE_SR"
@@ -208,6 +217,15 @@ var sentences = map[string]string{
 	CodeServerCertificateNotValidYet:              "The certificate is not valid yet.",
 	CodeServerCertificateExpired:                  "The certificate has expired.",
 	CodeServerCertificateChainInvalid:             "The chain of certificates is none in PEM form.",
+	CodeCertificateNameInvalid:                    "The name is none for a certificate.",
+	CodeCertificateAlreadyExists:                  "The pool already has a certificate of this name.",
+	CodeCertificateDoesNotExist:                   "The pool has no certificate of this name.",
+	CodeCertificateCorrupt:                        "The text is no certificate that can be trusted.",
+	CodeCertificateLibraryCorrupt:                 "What the pool trusts cannot be read.",
+	CodeCRLNameInvalid:                            "The name is none for a revocation list.",
+	CodeCRLAlreadyExists:                          "The pool already has a revocation list of this name.",
+	CodeCRLDoesNotExist:                           "The pool has no revocation list of this name.",
+	CodeCRLCorrupt:                                "The text is no revocation list of the authority that it names.",
 	CodeHostIsSlave:                               "The host is not the pool's coordinator.",
 	CodeHostStillBooting:                          "The host is still starting.",
 	CodeHostCannotSeeSR:                           "The host has no attached PBD of the SR.",
@@ -637,6 +655,51 @@ func ErrServerCertificateExpired(now, notAfter string) *Error {
 // ErrServerCertificateChainInvalid makes SERVER_CERTIFICATE_CHAIN_INVALID: the chain of certificates is none in PEM form.
 func ErrServerCertificateChainInvalid() *Error {
 	return NewError(CodeServerCertificateChainInvalid)
+}
+
+// ErrCertificateNameInvalid makes CERTIFICATE_NAME_INVALID: the name is none for a certificate.
+func ErrCertificateNameInvalid(name string) *Error {
+	return NewError(CodeCertificateNameInvalid, name)
+}
+
+// ErrCertificateAlreadyExists makes CERTIFICATE_ALREADY_EXISTS: the pool already has a certificate of that name.
+func ErrCertificateAlreadyExists(name string) *Error {
+	return NewError(CodeCertificateAlreadyExists, name)
+}
+
+// ErrCertificateDoesNotExist makes CERTIFICATE_DOES_NOT_EXIST: the pool has no certificate of that name.
+func ErrCertificateDoesNotExist(name string) *Error {
+	return NewError(CodeCertificateDoesNotExist, name)
+}
+
+// ErrCertificateCorrupt makes CERTIFICATE_CORRUPT: the text is no certificate that can be trusted.
+func ErrCertificateCorrupt(name string) *Error {
+	return NewError(CodeCertificateCorrupt, name)
+}
+
+// ErrCertificateLibraryCorrupt makes CERTIFICATE_LIBRARY_CORRUPT: what the pool trusts cannot be read.
+func ErrCertificateLibraryCorrupt() *Error {
+	return NewError(CodeCertificateLibraryCorrupt)
+}
+
+// ErrCRLNameInvalid makes CRL_NAME_INVALID: the name is none for a revocation list.
+func ErrCRLNameInvalid(name string) *Error {
+	return NewError(CodeCRLNameInvalid, name)
+}
+
+// ErrCRLAlreadyExists makes CRL_ALREADY_EXISTS: the pool already has a revocation list of that name.
+func ErrCRLAlreadyExists(name string) *Error {
+	return NewError(CodeCRLAlreadyExists, name)
+}
+
+// ErrCRLDoesNotExist makes CRL_DOES_NOT_EXIST: the pool has no revocation list of that name.
+func ErrCRLDoesNotExist(name string) *Error {
+	return NewError(CodeCRLDoesNotExist, name)
+}
+
+// ErrCRLCorrupt makes CRL_CORRUPT: the text is no revocation list of the authority that it names.
+func ErrCRLCorrupt(name string) *Error {
+	return NewError(CodeCRLCorrupt, name)
 }
 
 // ErrHostIsSlave makes HOST_IS_SLAVE: the host is not the pool's coordinator.

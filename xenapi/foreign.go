@@ -3,7 +3,6 @@ package xenapi
 // Classes that poolpatch has no objects of. They stand here so that a record that
 // names them keeps its full XenAPI shape; their refs are always null.
 type (
-	Certificate    struct{}
 	DRTask         struct{}
 	Feature        struct{}
 	PCI            struct{}
@@ -28,9 +27,6 @@ type (
 	HostCrashdump  struct{}
 	Secret         struct{}
 )
-
-// Class names the XenAPI class.
-func (Certificate) Class() string { return "Certificate" }
 
 // Class names the XenAPI class.
 func (DRTask) Class() string { return "DR_task" }

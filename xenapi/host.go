@@ -63,7 +63,7 @@ type Host struct {
 	ISCSIIQN                        string                          `json:"iscsi_iqn" xenapi:"constructor,since=kolkata"`
 	Multipathing                    bool                            `json:"multipathing" xenapi:"constructor,since=kolkata"`
 	UEFICertificates                string                          `json:"uefi_certificates" xenapi:"constructor,since=quebec,deprecated"`
-	Certificates                    []Ref[Certificate]              `json:"certificates" xenapi:"runtime,since=stockholm"`
+	Certificates                    []Ref[Certificate]              `json:"certificates" xenapi:"runtime,since=stockholm,inverse=Certificate.host"`
 	Editions                        []string                        `json:"editions" xenapi:"runtime,since=stockholm"`
 	PendingGuidances                []UpdateGuidance                `json:"pending_guidances" xenapi:"runtime,since=1.303.0"`
 	TLSVerificationEnabled          bool                            `json:"tls_verification_enabled" xenapi:"runtime,since=1.313.0"`

@@ -15,6 +15,9 @@ const (
 	RoleReadOnly     = "read-only"
 )
 
+// RoleClientCert is what a session may do that a certificate has opened. It is nobody's to give, so it is not one of Roles.
+const RoleClientCert = "client-cert"
+
 // RoleLocalRoot stands where a message is for the local superuser alone: no role includes it.
 const RoleLocalRoot = "local-root-only"
 
@@ -24,11 +27,18 @@ func Roles() []string {
 }
 
 // RolesWith lists the roles that satisfy the lowest role allowed, strongest first. The table also
-// writes "pool-operator+client-cert" for a role that a client certificate has besides.
+// writes "pool-operator+client-cert" for what a client certificate may besides. Such a client may read what everybody may.
 func RolesWith(lowest string) []string {
-	base, _, _ := strings.Cut(lowest, "+")
+	base, besides, _ := strings.Cut(lowest, "+")
 	i := slices.Index(Roles(), base)
-	return Roles()[:i+1]
+	with := Roles()[:i+1]
+	switch {
+	case base == RoleReadOnly:
+		return slices.Insert(with, i, RoleClientCert)
+	case besides == RoleClientCert:
+		return append(with, RoleClientCert)
+	}
+	return with
 }
 
 // RoleUUID is the fixed UUID of a role or permission: the MD5 of its name.

@@ -25,6 +25,11 @@ type Session struct {
 	Role string `json:"role" xenapi:"internal"`
 	// Kind tells the limits that apply: one of internal/auth's kinds.
 	Kind string `json:"kind" xenapi:"internal"`
+	// Shown is the chain of certificates that opened the session, without the last, in PEM, the client's own first; "" where it was
+	// no certificate. The session ends with what it rests on.
+	Shown string `json:"shown" xenapi:"internal"`
+	// ValidUntil is when the first of the chain's certificates expires.
+	ValidUntil time.Time `json:"valid_until" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

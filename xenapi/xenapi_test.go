@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,7 @@ func records() []xenapi.Object {
 	return []xenapi.Object{
 		xenapi.Session{}, xenapi.Task{}, xenapi.Pool{}, xenapi.Host{}, xenapi.HostMetrics{}, xenapi.HostPatch{},
 		xenapi.PoolPatch{}, xenapi.SM{}, xenapi.SR{}, xenapi.PBD{}, xenapi.VDI{}, xenapi.VM{}, xenapi.VBD{}, xenapi.User{},
-		xenapi.Role{}, xenapi.Message{},
+		xenapi.Role{}, xenapi.Message{}, xenapi.Certificate{},
 	}
 }
 
@@ -130,8 +131,14 @@ func TestRoleUUIDs(t *testing.T) {
 }
 
 func TestRolesWith(t *testing.T) {
-	if got := xenapi.RolesWith("pool-operator+client-cert"); len(got) != 2 || got[0] != "pool-admin" {
+	if got := xenapi.RolesWith("pool-operator+client-cert"); !slices.Equal(got, []string{"pool-admin", "pool-operator", "client-cert"}) {
 		t.Errorf("pool-operator+client-cert: %v", got)
+	}
+	if got := xenapi.RolesWith("pool-operator"); slices.Contains(got, xenapi.RoleClientCert) {
+		t.Errorf("pool-operator: %v", got)
+	}
+	if got := xenapi.RolesWith("read-only"); len(got) != 7 || got[5] != xenapi.RoleClientCert || got[6] != xenapi.RoleReadOnly {
+		t.Errorf("read-only: %v", got)
 	}
 	if got := xenapi.RolesWith(xenapi.RoleLocalRoot); len(got) != 0 {
 		t.Errorf("local-root-only is allowed to %v", got)

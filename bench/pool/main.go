@@ -31,6 +31,7 @@ import (
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/task"
+	"poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -131,7 +132,7 @@ func heap() uint64 {
 }
 
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables(), trust.Tables()),
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](),
 		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](), db.TableOf[xenapi.VM](), db.TableOf[xenapi.Role](),
 		db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.Session](), db.TableOf[task.Belonging]())

@@ -2,11 +2,15 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"time"
 
+	"poolpatch/internal/db"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/pool"
 	"poolpatch/xenapi"
 )
 
@@ -44,6 +48,18 @@ func (h *host) awaitEnd(ctx context.Context) error {
 	}
 }
 
+// show says in the database which certificate clients are shown; nil is none. Another one begins the daemon anew, and comes here again.
+func (h *host) show(ctx context.Context, cert *x509.Certificate) error {
+	h.certificate = cert
+	err := h.db.Update(ctx, func(tx *db.Tx) error {
+		return pool.ShowCertificate(tx, h.member.Host, xenapi.CertificateTypeHost, cert)
+	})
+	if err != nil {
+		return fmt.Errorf("certificate of this host: %w", err)
+	}
+	return nil
+}
+
 // Certificate implements api.Daemon.
 func (h *host) Certificate() string {
 	if h.certificate == nil {
@@ -77,4 +93,4 @@ func (h *host) keepsCertificate() error {
 }
 
 // RenewIdentity implements api.Daemon.
-func (h *host) RenewIdentity() error { return h.known.Renew() }
+func (h *host) RenewIdentity(ctx context.Context) error { return h.known.Renew(ctx) }

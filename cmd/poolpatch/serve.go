@@ -146,7 +146,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 			return errors.Join(err, l.Close())
 		}
 		shown = secured.Certificates[0].Leaf
-		defer door.Serve(l, keys.ServerConfig(secured))()
+		defer door.Serve(l, keys.ServerConfig(door.Ordinary(secured)))()
 		log.Info("listening", "address", config.HTTPS, "tls", true)
 	}
 
@@ -159,7 +159,9 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		return err
 	}
 	defer d.close()
-	d.certificate = shown
+	if err := d.show(ctx, shown); err != nil {
+		return err
+	}
 	defer d.stay(ctx)()
 	if err := d.recover(ctx); err != nil {
 		return err
@@ -174,6 +176,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 	for _, l := range listeners {
 		log.Info("listening", "address", l.Addr().String(), "tls", false)
 	}
+	door.Ask(d.trust.Asking)
 	door.Site(d.server.Handler(false))
 	// systemd learns that the service is ready; anywhere else this does nothing.
 	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {

@@ -36,6 +36,7 @@ import (
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/filesr"
 	"poolpatch/internal/task"
+	outside "poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -55,7 +56,7 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables(), outside.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
@@ -80,6 +81,7 @@ type host struct {
 	moving   sync.Once
 	ending   chan error // takes how the daemon is to end, from whoever tells it over the API
 	db       *db.DB
+	trust    *outside.Store
 	auth     *auth.Service
 	tasks    *task.Service
 	cluster  *pool.Cluster
@@ -143,7 +145,8 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	verifier := hotfix.NewVerifier(hotfix.Options{KeyDir: p.keys, AllowFile: p.unsigned, Log: log})
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
-	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
+	h.trust = outside.New(h.db)
+	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay, Trust: h.trust})
 	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: api.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
@@ -161,7 +164,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	computer := machine.New(p.root, machine.Options{})
 	h.rrds = rrd.New(h.db, me, computer.Load, p.rrds, log)
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events, Trust: h.trust,
 		Machine: computer, Recorder: h.rrds, Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{

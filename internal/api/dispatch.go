@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,8 @@ type Caller struct {
 	Origin string // what the client calls itself
 	// OtherConfig goes into the task of the call.
 	OtherConfig map[string]string
+	// Certificates are what the client has shown, its own first, and proved to hold the key of.
+	Certificates []*x509.Certificate
 
 	// Host is the UUID of the host of the pool at the other end, "" for everybody else. It sends a call here because
 	// the call must run here. Without a session it calls for the pool itself.
@@ -118,7 +121,7 @@ func (d dispatcher) dispatch(ctx context.Context, name string, params []rpc.Valu
 	if err != nil {
 		return nil, badParameter(err)
 	}
-	c := &call{session: session, local: d.caller.Local, origin: d.caller.Origin}
+	c := &call{session: session, local: d.caller.Local, origin: d.caller.Origin, certificates: d.caller.Certificates}
 	switch {
 	case m.sig.NoSession:
 	case d.caller.Host != "" && session.IsNull():

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"sync"
 	"testing"
 
 	"poolpatch/internal/db"
@@ -21,12 +22,18 @@ type elsewhere struct {
 	message string
 	params  []any
 	answer  func(e *elsewhere, result any) error
+
+	mu   sync.Mutex // around all but answer: some messages go to several hosts at once
+	sent []string
 }
 
 func (e *elsewhere) CallFor(_ context.Context, host xenapi.Ref[xenapi.Host], session xenapi.Ref[xenapi.Session],
 	t xenapi.Ref[xenapi.Task], result any, message string, params ...any) error {
 
+	e.mu.Lock()
 	e.host, e.session, e.task, e.message, e.params = host, session, t, message, params
+	e.sent = append(e.sent, fmt.Sprint(message, " ", host))
+	e.mu.Unlock()
 	if e.answer != nil {
 		return e.answer(e, result)
 	}

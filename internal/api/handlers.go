@@ -11,6 +11,7 @@ import (
 	"poolpatch/internal/pool"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
+	"poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -22,6 +23,7 @@ type Services struct {
 	Storage *storage.Service
 	Patches *patch.Service
 	Events  *event.Service
+	Trust   *trust.Store
 	Machine *machine.Machine
 	// Recorder records what is measured.
 	Recorder Recorder
@@ -126,7 +128,18 @@ func (a *API) handlers() map[string]any {
 		"pool.set_https_only":                                        a.poolSetHTTPSOnly,
 		"pool.disable_local_storage_caching":                         a.poolNothingToDo,
 		"pool.disable_redo_log":                                      a.poolDisableRedoLog,
-		"pool.disable_client_certificate_auth":                       a.poolNothingToDo,
+		"pool.enable_client_certificate_auth":                        a.poolEnableClientCertificates,
+		"pool.disable_client_certificate_auth":                       a.poolDisableClientCertificates,
+		"pool.install_ca_certificate":                                a.poolInstallCertificate,
+		"pool.uninstall_ca_certificate":                              a.poolUninstallCertificate,
+		"pool.certificate_install":                                   a.poolInstallCertificate,
+		"pool.certificate_uninstall":                                 a.poolUninstallCertificate,
+		"pool.certificate_list":                                      a.poolCertificates,
+		"pool.certificate_sync":                                      a.poolSyncCertificates,
+		"pool.crl_install":                                           a.poolInstallCRL,
+		"pool.crl_uninstall":                                         a.poolUninstallCRL,
+		"pool.crl_list":                                              a.poolCRLs,
+		"pool.set_local_auth_max_threads":                            a.poolSetLocalAuthThreads,
 		"pool.disable_repository_proxy":                              a.poolNothingToDo,
 		"pool.deconfigure_wlb":                                       a.poolDeconfigureWLB,
 		"pool.disable_external_auth":                                 a.poolDisableExternalAuth,

@@ -49,14 +49,17 @@ func fixed(tx *db.Tx) error {
 	vbd := xenapi.New[xenapi.VBD]()
 	vbd.UUID, vbd.VM, vbd.VDI, vbd.Userdevice, vbd.Mode, vbd.Type = "u-vbd", "OpaqueRef:vm", "OpaqueRef:vdi", "0", xenapi.VBDModeRO, xenapi.VBDTypeDisk
 	vbd.CurrentlyAttached, vbd.Device, vbd.DeviceUse = true, "loop0", "not shown"
+	certificate := xenapi.New[xenapi.Certificate]()
+	certificate.UUID, certificate.Host, certificate.NotBefore, certificate.NotAfter, certificate.PEM = "u-certificate", here, at(8), at(9), "not shown"
+	certificate.Fingerprint, certificate.FingerprintSHA256, certificate.FingerprintSHA1 = "0A:FF", "0A:FF", "0B:00"
 	return errors.Join(
-		db.Insert(tx, thePool, pool), db.Insert(tx, here, host), db.Insert(tx, "OpaqueRef:sr", sr), db.Insert(tx, "OpaqueRef:vdi", vdi),
+		db.Insert(tx, "OpaqueRef:certificate", certificate), db.Insert(tx, thePool, pool), db.Insert(tx, here, host), db.Insert(tx, "OpaqueRef:sr", sr), db.Insert(tx, "OpaqueRef:vdi", vdi),
 		db.Insert(tx, "OpaqueRef:snapshot", snapshot), db.Insert(tx, "OpaqueRef:patch", patch), db.Insert(tx, "OpaqueRef:row", row),
 		db.Insert(tx, "OpaqueRef:task", task), db.Insert(tx, "OpaqueRef:subtask", subtask), db.Insert(tx, "OpaqueRef:vm", vm), db.Insert(tx, "OpaqueRef:sm", sm),
 		db.Insert(tx, "OpaqueRef:metrics", xenapi.HostMetrics{UUID: "u-metrics", Live: true, MemoryTotal: 1 << 34, LastUpdated: at(5)}),
 		db.Insert(tx, "OpaqueRef:pbd", xenapi.PBD{UUID: "u-pbd", Host: here, SR: "OpaqueRef:sr", DeviceConfig: map[string]string{"location": "/sr"}, CurrentlyAttached: true}),
 		db.Insert(tx, "OpaqueRef:vbd", vbd),
-		db.Insert(tx, "OpaqueRef:session", xenapi.Session{UUID: "u-session", ThisHost: here, LastActive: at(6), AuthUserName: "ann", AuthUserSID: "ann", Originator: "tests", Role: "not shown", Kind: "not shown"}),
+		db.Insert(tx, "OpaqueRef:session", xenapi.Session{UUID: "u-session", ThisHost: here, LastActive: at(6), AuthUserName: "ann", AuthUserSID: "ann", Originator: "tests", Role: "not shown", Kind: "not shown", Shown: "not shown"}),
 		db.Insert(tx, "OpaqueRef:user", xenapi.User{UUID: "u-user", ShortName: "ann", Fullname: "Ann", PasswordHash: "not shown", Role: "not shown"}),
 		db.Insert(tx, "OpaqueRef:subject", xenapi.Subject{UUID: "u-subject", SubjectIdentifier: "ann", OtherConfig: map[string]string{"subject-name": "ann"}, Roles: []xenapi.Ref[xenapi.Role]{"OpaqueRef:role"}}),
 		db.Insert(tx, "OpaqueRef:update", xenapi.PoolUpdate{UUID: "u-update", NameLabel: "update", Version: "1", InstallationSize: 1 << 20}),
@@ -70,6 +73,7 @@ var refs = map[string]string{
 	"session": "OpaqueRef:session", "task": "OpaqueRef:task", "pool": thePool, "host": string(here), "host_metrics": "OpaqueRef:metrics",
 	"host_patch": "OpaqueRef:row", "pool_patch": "OpaqueRef:patch", "SM": "OpaqueRef:sm", "SR": "OpaqueRef:sr", "PBD": "OpaqueRef:pbd",
 	"VDI": "OpaqueRef:vdi", "VM": "OpaqueRef:vm", "VBD": "OpaqueRef:vbd", "user": "OpaqueRef:user", "role": "OpaqueRef:role", "subject": "OpaqueRef:subject", "pool_update": "OpaqueRef:update", "message": "OpaqueRef:message",
+	"Certificate": "OpaqueRef:certificate",
 }
 
 // newFixed is a pool over the fixed database; its storage has not been started, so no SR is attached.
@@ -145,6 +149,7 @@ func TestComputedFieldsListTheObjectsThatRefer(t *testing.T) {
 	}{
 		{"SR.get_VDIs", "OpaqueRef:sr", []string{"OpaqueRef:vdi", "OpaqueRef:snapshot"}},
 		{"SR.get_PBDs", "OpaqueRef:sr", []string{"OpaqueRef:pbd"}},
+		{"host.get_certificates", string(here), []string{"OpaqueRef:certificate"}},
 		{"VDI.get_snapshots", "OpaqueRef:vdi", []string{"OpaqueRef:snapshot"}},
 		{"VDI.get_snapshots", "OpaqueRef:snapshot", []string{}},
 		{"task.get_subtasks", "OpaqueRef:task", []string{"OpaqueRef:subtask"}},

@@ -20,7 +20,7 @@ type Daemon interface {
 	ReplaceCertificate(cert, key, chain string) error
 	ResetCertificate() error
 	// RenewIdentity gives the host a new certificate among the hosts of its pool.
-	RenewIdentity() error
+	RenewIdentity(ctx context.Context) error
 }
 
 func (a *API) hostReboot(ctx context.Context, _ *call, host hostRef) error {
@@ -118,8 +118,8 @@ func (a *API) hostEmergencyResetCertificate(context.Context, *call) error {
 	return nil
 }
 
-func (a *API) hostRefreshCertificate(context.Context, *call, hostRef) error {
-	return a.services.Daemon.RenewIdentity()
+func (a *API) hostRefreshCertificate(ctx context.Context, _ *call, _ hostRef) error {
+	return a.services.Daemon.RenewIdentity(ctx)
 }
 
 // hostSyncData has a host see all that was committed, which is all that hosts share.

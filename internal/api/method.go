@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/x509"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -18,6 +19,8 @@ type call struct {
 	local   bool       // it came over the unix socket
 	task    *task.Task // nil for messages that have no Async form
 	origin  string
+	// certificates are what the client has shown, its own first.
+	certificates []*x509.Certificate
 
 	elsewhere bool // another host was asked to do it
 }

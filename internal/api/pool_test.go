@@ -26,6 +26,7 @@ import (
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
+	"poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -45,6 +46,7 @@ type pool struct {
 	api     *api.API
 	db      *db.DB
 	auth    *auth.Service
+	trust   *trust.Store
 	tasks   *task.Service
 	storage *storage.Service
 	caller  api.Caller
@@ -53,13 +55,13 @@ type pool struct {
 }
 
 func tables() (all []db.Table) {
-	return []db.Table{
+	return append(trust.Tables(), []db.Table{
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
-	}
+	}...)
 }
 
 // newEmpty is a pool with nothing in its database.
@@ -72,14 +74,15 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	t.Cleanup(d.Close)
 	p := &pool{db: d, log: &lines{}, others: &elsewhere{}}
 	log, root := slog.New(p.log), t.TempDir()
-	p.auth = auth.New(d, here, log, auth.Options{})
+	p.trust = trust.New(d)
+	p.auth = auth.New(d, here, log, auth.Options{Trust: p.trust})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	mem := memsr.New(t, memsr.Options{Clone: true})
 	p.storage = storage.New(d, here, storage.Drivers{"mem": mem, "known": probing{mem}}, t.TempDir(), log, storage.Options{})
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Trust: p.trust, Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -121,7 +124,10 @@ func (p *pool) ReplaceCertificate(cert, _, _ string) error {
 func (p *pool) ResetCertificate() error { p.done = append(p.done, "no certificate"); return nil }
 
 // RenewIdentity implements api.Daemon.
-func (p *pool) RenewIdentity() error { p.done = append(p.done, "identity"); return nil }
+func (p *pool) RenewIdentity(_ context.Context) error {
+	p.done = append(p.done, "identity")
+	return nil
+}
 
 // Certificate implements api.Daemon.
 func (p *pool) Certificate() string { return "PEM" }

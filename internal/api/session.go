@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 
@@ -11,10 +12,23 @@ import (
 	"poolpatch/xenapi"
 )
 
+// sessionLogin lets a client in by the certificate that it shows, whatever name and password it gives. One whose certificate lets
+// nobody in logs in as a client without.
 func (a *API) sessionLogin(ctx context.Context, c *call, user, password, _, originator string) (xenapi.Ref[xenapi.Session], error) {
 	if originator == "" {
 		originator = c.origin
 	}
+	if !c.local && len(c.certificates) > 0 {
+		ref, err := a.services.Auth.LoginCertificate(ctx, c.certificates, originator)
+		if xenapi.CodeOf(err) != xenapi.CodeSessionAuthenticationFailed {
+			return ref, err
+		}
+		a.log.Info("certificate of a client not taken", "originator", originator, "error", errors.Unwrap(err))
+	}
+	return a.login(ctx, c, user, password, originator)
+}
+
+func (a *API) login(ctx context.Context, c *call, user, password, originator string) (xenapi.Ref[xenapi.Session], error) {
 	if c.local {
 		return a.services.Auth.LoginLocal(ctx, originator)
 	}
@@ -47,7 +61,7 @@ func (a *API) sessionLocalLoginSecret(ctx context.Context, c *call, secret strin
 }
 
 func (a *API) sessionLocalLogin(ctx context.Context, c *call, user, password string) (xenapi.Ref[xenapi.Session], error) {
-	return a.sessionLogin(ctx, c, user, password, "", "")
+	return a.login(ctx, c, user, password, c.origin)
 }
 
 func (a *API) sessionSubjects(context.Context, *call) ([]string, error) {

@@ -48,6 +48,24 @@ func TestWhatIsSoAlready(t *testing.T) {
 	}
 }
 
+// How many passwords are checked at once is the pool's to say, within what a host's memory bears.
+func TestLocalAuthThreads(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	for _, c := range []struct {
+		value int64
+		code  string
+	}{{1, ""}, {64, ""}, {65, xenapi.CodeValueNotSupported}, {0, xenapi.CodeInvalidValue}, {-1, xenapi.CodeInvalidValue}} {
+		if code := p.code(t, "pool.set_local_auth_max_threads", theRoot, thePool, c.value); code != c.code {
+			t.Errorf("%d: %s, want %q", c.value, code, c.code)
+		}
+	}
+	if got := get[xenapi.Pool](p, thePool).LocalAuthMaxThreads; got != 64 {
+		t.Errorf("%d threads", got)
+	}
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "pool", dangling}, "pool.set_local_auth_max_threads", theRoot, dangling, 3)
+}
+
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)

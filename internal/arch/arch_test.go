@@ -31,7 +31,7 @@ var layers = [][]string{
 	{"internal/storage/srtest"},
 	{"internal/storage"},
 	{"internal/storage/pull"},
-	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "internal/message", "docs"},
+	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "internal/message", "internal/trust", "internal/trust/trusttest", "docs"},
 	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
 	{"internal/db", "internal/sandbox", "internal/etcdserver", "internal/machine"},
 	{"internal/durable", "internal/check", "internal/authority"},
@@ -48,7 +48,7 @@ var reserved = map[string][]string{
 	"github.com/prometheus":      {"internal/metrics"},
 	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "internal/pool", "xenapi/client", "cmd/poolpatch"},
 	"golang.org/x/crypto/argon2": {"internal/auth"},
-	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/storage/memsr", "test/harness"},
+	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/trust/trusttest", "internal/storage/memsr", "test/harness"},
 }
 
 type listedPackage struct {

@@ -14,6 +14,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -34,14 +35,14 @@ type pool struct {
 
 func open(t testing.TB, store db.Store, host xenapi.Ref[xenapi.Host]) pool {
 	t.Helper()
-	d, err := db.Open(t.Context(), store, db.Options{Writer: string(host), Tables: []db.Table{
+	d, err := db.Open(t.Context(), store, db.Options{Writer: string(host), Tables: append(trust.Tables(), []db.Table{
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
-	}})
+	}...)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	return pool{auth.New(d, host, slog.New(slog.DiscardHandler), auth.Options{FailureDelay: delay}), d}
+	return pool{auth.New(d, host, slog.New(slog.DiscardHandler), auth.Options{FailureDelay: delay, Trust: trust.New(d)}), d}
 }
 
 // newPool has root, the user ann who is a vm-admin, and a pool secret.
@@ -350,17 +351,18 @@ func TestAuthorize(t *testing.T) {
 	for _, role := range xenapi.Roles() {
 		sessions[role] = xenapi.Session{Role: role}
 	}
-	everybody := append(xenapi.Roles(), "local superuser", "pool")
+	sessions[xenapi.RoleClientCert] = xenapi.Session{Role: xenapi.RoleClientCert}
+	everybody := append(xenapi.Roles(), xenapi.RoleClientCert, "local superuser", "pool")
 	for _, tt := range []struct {
 		message, lowest string
 		allowed         []string
 	}{
 		{"pool_patch.get_record", xenapi.RoleReadOnly, everybody},
-		{"VM.start", xenapi.RoleVMOperator, without(everybody, xenapi.RoleReadOnly)},
-		{"VDI.copy", xenapi.RoleVMAdmin, without(everybody, xenapi.RoleReadOnly, xenapi.RoleVMOperator)},
+		{"VM.start", xenapi.RoleVMOperator, without(everybody, xenapi.RoleReadOnly, xenapi.RoleClientCert)},
+		{"VDI.copy", xenapi.RoleVMAdmin, without(everybody, xenapi.RoleReadOnly, xenapi.RoleClientCert, xenapi.RoleVMOperator)},
 		{"SR.scan", xenapi.RoleVMPowerAdmin, []string{xenapi.RolePoolAdmin, xenapi.RolePoolOperator, xenapi.RoleVMPowerAdmin, "local superuser", "pool"}},
 		{"pool_patch.apply", xenapi.RolePoolOperator, []string{xenapi.RolePoolAdmin, xenapi.RolePoolOperator, "local superuser", "pool"}},
-		{"pool.set_wlb_enabled", "pool-operator+client-cert", []string{xenapi.RolePoolAdmin, xenapi.RolePoolOperator, "local superuser", "pool"}},
+		{"pool.set_wlb_enabled", "pool-operator+client-cert", []string{xenapi.RolePoolAdmin, xenapi.RolePoolOperator, xenapi.RoleClientCert, "local superuser", "pool"}},
 		{"user.create", xenapi.RolePoolAdmin, []string{xenapi.RolePoolAdmin, "local superuser", "pool"}},
 		{"host.shutdown_agent", xenapi.RoleLocalRoot, []string{"local superuser", "pool"}},
 		{"undeclared", "", []string{"local superuser", "pool"}},

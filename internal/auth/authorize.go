@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"crypto/subtle"
+	"crypto/x509"
 	"slices"
 	"strings"
 
@@ -31,6 +32,7 @@ type Credentials struct {
 	PoolSecret     string
 	Basic          bool // User and Password were given
 	User, Password string
+	Certificates   []*x509.Certificate // of the client's connection, its own first
 }
 
 // Caller is an authenticated session; Done ends it if it was opened for this one request.
@@ -56,6 +58,9 @@ func (s *Service) Authenticate(ctx context.Context, c Credentials, originator st
 		return s.temporary(ctx, ref, err)
 	case c.Basic:
 		ref, err := s.Login(ctx, c.User, c.Password, originator)
+		return s.temporary(ctx, ref, err)
+	case len(c.Certificates) > 0:
+		ref, err := s.LoginCertificate(ctx, c.Certificates, originator)
 		return s.temporary(ctx, ref, err)
 	}
 	return Caller{}, xenapi.ErrSessionAuthenticationFailed("", "No credentials")

@@ -1,8 +1,6 @@
 package auth
 
 import (
-	"context"
-	"errors"
 	"strings"
 	"testing"
 )
@@ -41,21 +39,5 @@ func TestHash(t *testing.T) {
 		if got := verifyPassword(tt.hash, tt.password); got != tt.want {
 			t.Errorf("%s: verified %t, want %t", tt.name, got, tt.want)
 		}
-	}
-}
-
-// TestLoginsWaitForOneAnother is about memory: one login hashes at a time, and one that waits ends with its caller.
-func TestLoginsWaitForOneAnother(t *testing.T) {
-	t.Parallel()
-	s := New(nil, "", nil, Options{})
-	s.hashing <- struct{}{} // another login
-	gone, leave := context.WithCancel(t.Context())
-	leave()
-	if _, err := s.verify(gone, "", "p"); !errors.Is(err, context.Canceled) {
-		t.Errorf("a caller that went away got %v", err)
-	}
-	<-s.hashing
-	if ok, err := s.verify(t.Context(), hashPassword("p"), "p"); !ok || err != nil {
-		t.Errorf("then: %t, %v", ok, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -21,8 +22,6 @@ const (
 	maxUser       = 500
 	maxLocalRoot  = 400
 	maxPool       = 400
-	// maxHashing bounds the memory of logins that run at the same time.
-	maxHashing = 1
 )
 
 // The kinds of session, each with a limit of its own.
@@ -30,12 +29,15 @@ const (
 	kindUser = "user" // somebody who gave a name and a password
 	kindRoot = "root" // the unix socket
 	kindPool = "pool" // a host of the pool
+	kindCert = "cert" // a client that has shown a certificate
 )
 
 // Options are what the daemon chooses.
 type Options struct {
 	// FailureDelay is how long a refused login waits for its answer.
 	FailureDelay time.Duration
+	// Trust says which certificates of clients count; nil is none.
+	Trust *trust.Store
 }
 
 // Service knows the users and sessions of the pool.
@@ -44,7 +46,7 @@ type Service struct {
 	host    xenapi.Ref[xenapi.Host]
 	log     *slog.Logger
 	options Options
-	hashing chan struct{}
+	hashing turnstile
 
 	mu sync.Mutex
 	// unwritten are sessions that were opened while the database took no changes: those who read must get in then too.
@@ -56,7 +58,7 @@ const maxUnwritten = 200
 
 // New makes the service of one host.
 func New(d *db.DB, host xenapi.Ref[xenapi.Host], log *slog.Logger, o Options) *Service {
-	return &Service{db: d, host: host, log: log, options: o, hashing: make(chan struct{}, maxHashing)}
+	return &Service{db: d, host: host, log: log, options: o}
 }
 
 // Login opens a session for a user. Errors: SESSION_AUTHENTICATION_FAILED, after a delay and without
@@ -91,12 +93,10 @@ func (s *Service) LoginLocal(ctx context.Context, originator string) (xenapi.Ref
 var decoyHash = noPassword()
 
 func (s *Service) verify(ctx context.Context, hash, password string) (bool, error) {
-	select {
-	case s.hashing <- struct{}{}:
-		defer func() { <-s.hashing }()
-	case <-ctx.Done():
-		return false, context.Cause(ctx)
+	if err := s.hashing.enter(ctx, s.mostHashing); err != nil {
+		return false, err
 	}
+	defer s.hashing.leave(s.mostHashing)
 	if hash == "" {
 		verifyPassword(decoyHash, password)
 		return false, nil
@@ -117,18 +117,26 @@ func sleep(ctx context.Context, d time.Duration) error {
 
 func (s *Service) open(ctx context.Context, rec xenapi.Session) (xenapi.Ref[xenapi.Session], error) {
 	ref := xenapi.NewRef[xenapi.Session]()
-	rec.UUID, rec.ThisHost, rec.LastActive = xenapi.NewUUID(), s.host, time.Now().UTC()
-	rec.ValidationTime = rec.LastActive
-	err := s.db.Update(ctx, func(tx *db.Tx) error {
-		if err := evict(tx, rec); err != nil {
-			return err
-		}
-		return db.Insert(tx, ref, rec)
-	})
+	rec = s.begun(rec)
+	err := s.db.Update(ctx, func(tx *db.Tx) error { return insert(tx, ref, rec) })
 	if unwritable(err) && s.remember(ref, rec) {
 		return ref, nil
 	}
 	return ref, err
+}
+
+// begun is a session that begins now, on this host.
+func (s *Service) begun(rec xenapi.Session) xenapi.Session {
+	rec.UUID, rec.ThisHost, rec.LastActive = xenapi.NewUUID(), s.host, time.Now().UTC()
+	rec.ValidationTime = rec.LastActive
+	return rec
+}
+
+func insert(tx *db.Tx, ref xenapi.Ref[xenapi.Session], rec xenapi.Session) error {
+	if err := evict(tx, rec); err != nil {
+		return err
+	}
+	return db.Insert(tx, ref, rec)
 }
 
 // unwritable tells a database that takes no changes. Where it may have taken one after all, the session is there twice.
@@ -175,6 +183,7 @@ func evict(tx *db.Tx, rec xenapi.Session) error {
 		{maxUser, func(o xenapi.Session) bool {
 			return rec.Kind == kindUser && o.Kind == kindUser && o.AuthUserName == rec.AuthUserName
 		}},
+		{maxUser, func(o xenapi.Session) bool { return rec.Kind == kindCert && o.Kind == kindCert }},
 		{maxOriginator, func(o xenapi.Session) bool {
 			return rec.Kind == kindUser && o.Kind == kindUser && rec.Originator != "" && o.Originator == rec.Originator
 		}},
@@ -234,7 +243,7 @@ func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (
 		return rec, err
 	}
 	now := time.Now().UTC()
-	if !ok || now.Sub(rec.LastActive) > idleExpiry && !s.busy(ref) {
+	if !ok || expired(rec, now) || now.Sub(rec.LastActive) > idleExpiry && !s.busy(ref) {
 		return xenapi.Session{}, xenapi.ErrSessionInvalid(ref.String())
 	}
 	if now.Sub(rec.LastActive) < touchInterval {
@@ -260,7 +269,11 @@ func (s *Service) Open(ref xenapi.Ref[xenapi.Session]) (open bool) {
 	if _, ok := s.remembered(ref); ok {
 		return true
 	}
-	_ = s.db.View(func(tx *db.Tx) error { _, open = db.Lookup(tx, ref); return nil })
+	_ = s.db.View(func(tx *db.Tx) error {
+		rec, found := db.Lookup(tx, ref)
+		open = found && !expired(rec, time.Now())
+		return nil
+	})
 	return open
 }
 
@@ -295,11 +308,11 @@ func owesWork(tx *db.Tx, ref xenapi.Ref[xenapi.Session]) bool {
 	return false
 }
 
-// Collect removes sessions that have been idle for too long.
+// Collect removes sessions that have been idle for too long, and those whose certificate has expired.
 func (s *Service) Collect(ctx context.Context, now time.Time) error {
 	return s.db.Update(ctx, func(tx *db.Tx) error {
 		for ref, rec := range db.All[xenapi.Session](tx) {
-			if now.Sub(rec.LastActive) > idleExpiry && !owesWork(tx, ref) {
+			if expired(rec, now) || now.Sub(rec.LastActive) > idleExpiry && !owesWork(tx, ref) {
 				if err := db.Delete(tx, ref); err != nil {
 					return err
 				}

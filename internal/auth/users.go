@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"poolpatch/internal/db"
 	"poolpatch/xenapi"
@@ -33,7 +34,7 @@ func userByName(tx *db.Tx, name string) (xenapi.Ref[xenapi.User], xenapi.User, b
 // Errors: DB_UNIQUENESS_CONSTRAINT_VIOLATION, ROLE_NOT_FOUND, INVALID_VALUE.
 func (s *Service) CreateUser(ctx context.Context, rec xenapi.User, role, password string) (xenapi.Ref[xenapi.User], error) {
 	switch {
-	case rec.ShortName == "":
+	case rec.ShortName == "", strings.HasPrefix(rec.ShortName, certificateSID):
 		return "", xenapi.ErrInvalidValue("short_name", rec.ShortName)
 	case rec.ShortName != Root && !slices.Contains(xenapi.Roles(), role):
 		return "", xenapi.ErrRoleNotFound()

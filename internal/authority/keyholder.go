@@ -38,6 +38,9 @@ type Identity struct {
 // Authority names the authority that issued the certificate: the one that a join token must name.
 func (id Identity) Authority() Fingerprint { return id.by }
 
+// Leaf is the certificate, read; nil for the zero Identity.
+func (id Identity) Leaf() *x509.Certificate { return id.pair.Leaf }
+
 // NeedsRenewal says that a third of the certificate's life, or less, is left. The zero Identity needs one.
 func (id Identity) NeedsRenewal(now time.Time) bool {
 	return id.pair.Leaf == nil || needsRenewal(id.pair.Leaf, now)

@@ -19,6 +19,10 @@ const (
 	MemberName = "member.poolpatch.internal"
 )
 
+// Reserved reports whether a server name is for hosts, and those that are to be one. What is shown on such a connection is no
+// client's.
+func Reserved(name string) bool { return name == ServerName || name == JoinName || name == MemberName }
+
 // ServerConfig is the TLS of the one port. A connection to [ServerName] is between hosts: TLS 1.3, HTTP/2 or
 // HTTP/1.1, both sides show certificates. One to [MemberName] is the same, for a host that is not allowed too.
 // One to [JoinName] gets this host's certificate of the pool, and is otherwise an ordinary client's. All others get ordinary, unchanged.

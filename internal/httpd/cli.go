@@ -51,7 +51,7 @@ func (s *Server) cli(w http.ResponseWriter, r *http.Request, local bool) {
 	peer, err := thincli.Accept(conn, io.MultiReader(early, conn))
 	if err == nil {
 		defer context.AfterFunc(ctx, peer.Interrupt)()
-		pool := s.API.For(api.Caller{Local: local, Origin: "cli", OtherConfig: httpOtherConfig(r)})
+		pool := s.API.For(api.Caller{Local: local, Origin: "cli", OtherConfig: httpOtherConfig(r), Certificates: s.certificates(r)})
 		err = xe.Serve(ctx, pool, peer, strings.Split(string(body), "\n"))
 	}
 	if err != nil {

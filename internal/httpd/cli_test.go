@@ -229,6 +229,11 @@ func TestTranscripts(t *testing.T) {
 			x := &xe{site: s, t: t, vars: map[string]string{}, uuids: map[string]string{}, files: map[string][]byte{
 				"patch.gpg": s.signed(t, 0), "image.raw": bytes.Repeat([]byte("image..."), 1<<17), "password": []byte("secret"), "broken.gpg": []byte("no patch"),
 			}}
+			for _, name := range []string{"ca.pem", "list.pem"} {
+				text, err := os.ReadFile("testdata/certificates/" + name)
+				must(t, err)
+				x.files["/root/"+name] = text
+			}
 			for line := range strings.Lines(string(want)) {
 				switch line := strings.TrimSuffix(line, "\n"); {
 				case strings.HasPrefix(line, "$ "):

@@ -27,7 +27,8 @@ type Door struct {
 	mu       sync.Mutex
 	database http.Handler
 	site     http.Handler
-	inside   sync.WaitGroup // requests that the site answers
+	asking   func(ordinary *tls.Config) *tls.Config // the question for clients' certificates
+	inside   sync.WaitGroup                         // requests that the site answers
 }
 
 // NewDoor makes a door behind which there is nothing yet. peer knows hosts by their connections; internal tells the
@@ -60,6 +61,29 @@ func (d *Door) Site(h http.Handler) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.site = h
+}
+
+// Ask has the door ask clients for certificates. asking gives an ordinary server's TLS with that question, or nil while there
+// is none.
+func (d *Door) Ask(asking func(ordinary *tls.Config) *tls.Config) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.asking = asking
+}
+
+// Ordinary is the TLS of connections that are not between hosts. Whether it asks for a certificate is decided at each of them.
+func (d *Door) Ordinary(config *tls.Config) *tls.Config {
+	ordinary := config.Clone()
+	ordinary.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		d.mu.Lock()
+		asking := d.asking
+		d.mu.Unlock()
+		if asking == nil {
+			return nil, nil
+		}
+		return asking(config), nil
+	}
+	return ordinary
 }
 
 // CloseSite lets nobody more in, and returns when the requests that were are answered, or ctx ends.

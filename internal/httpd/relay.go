@@ -2,10 +2,12 @@ package httpd
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 	"net/http"
 
 	"poolpatch/internal/api"
+	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
 	"poolpatch/internal/pool"
 	"poolpatch/xenapi"
@@ -25,10 +27,19 @@ func (s *Server) host(r *http.Request) string {
 	return host
 }
 
+// certificates are what a client has shown, its own first, and proved to hold the key of. What hosts show one another is not for that.
+func (s *Server) certificates(r *http.Request) []*x509.Certificate {
+	if r.TLS == nil || !r.TLS.HandshakeComplete || authority.Reserved(r.TLS.ServerName) || s.host(r) != "" {
+		return nil
+	}
+	return r.TLS.PeerCertificates
+}
+
 // callerOf says who makes a call. One of another host waits until this host has seen of the database what that has.
 func (s *Server) callerOf(r *http.Request, local bool) (api.Caller, error) {
 	c := api.Caller{Local: local, Origin: originator(r), OtherConfig: httpOtherConfig(r), Host: s.host(r)}
 	if c.Host == "" {
+		c.Certificates = s.certificates(r)
 		return c, nil
 	}
 	c.Task = xenapi.ParseRef[xenapi.Task](r.Header.Get(pool.TaskHeader))

@@ -36,6 +36,7 @@ import (
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
 	"poolpatch/internal/task"
+	"poolpatch/internal/trust"
 	"poolpatch/internal/volume"
 	"poolpatch/xenapi"
 )
@@ -66,6 +67,7 @@ func sessionOf(role string) string { return "OpaqueRef:session-" + role }
 type site struct {
 	db      *db.DB
 	auth    *auth.Service
+	trust   *trust.Store
 	tasks   *task.Service
 	storage *storage.Service
 	sr      xenapi.Ref[xenapi.SR]
@@ -101,13 +103,13 @@ func (a *alarms) lines() []string {
 }
 
 func tables() []db.Table {
-	return []db.Table{
+	return append(trust.Tables(), []db.Table{
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
-	}
+	}...)
 }
 
 func newSite(t testing.TB) *site {
@@ -119,7 +121,8 @@ func newSite(t testing.TB) *site {
 	s := &site{db: d, served: make(chan error, 1), alarms: &alarms{}}
 	log := slog.New(s.alarms)
 	s.newKey(t, root)
-	s.auth = auth.New(d, here, log, auth.Options{})
+	s.trust = trust.New(d)
+	s.auth = auth.New(d, here, log, auth.Options{Trust: s.trust})
 	s.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	s.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log, storage.Options{})
 	patches := patch.New(d, here, s.tasks, patch.OnStorage(s.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
@@ -132,7 +135,7 @@ func newSite(t testing.TB) *site {
 	rrds := rrd.New(d, here, stillMachine().Load, t.TempDir(), log)
 	s.serve(t, httpd.New(httpd.Services{
 		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), RRDs: rrds, Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}}, log),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}}, log),
 	}, log))
 	return s
 }
@@ -162,7 +165,7 @@ func (daemon) ReplaceCertificate(_, _, _ string) error { return nil }
 func (daemon) ResetCertificate() error { return nil }
 
 // RenewIdentity implements api.Daemon.
-func (daemon) RenewIdentity() error { return nil }
+func (daemon) RenewIdentity(_ context.Context) error { return nil }
 
 // Certificate implements api.Daemon.
 func (daemon) Certificate() string { return "-----BEGIN CERTIFICATE-----\n" }
@@ -229,7 +232,8 @@ func (s *site) serve(t testing.TB, server *httpd.Server) {
 	go func() { watched <- s.tasks.WatchCancels(ctx) }()
 	door := httpd.NewDoor(nil, func(string) bool { return false }, slog.New(slog.DiscardHandler))
 	door.Site(server.Handler(false))
-	stop := door.Serve(secure, config)
+	door.Ask(s.trust.Asking)
+	stop := door.Serve(secure, door.Ordinary(config))
 	go func() {
 		s.served <- server.Serve(ctx, []httpd.Listener{{Listener: plain}, {Listener: local, Local: true}})
 	}()

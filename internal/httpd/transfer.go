@@ -82,13 +82,13 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 // authenticate finds out who asks. A host of the pool that shows no session asks for the pool itself.
 func (s *Server) authenticate(r *http.Request, params url.Values, local bool) (auth.Caller, error) {
 	if s.host(r) == "" {
-		return s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
+		return s.Auth.Authenticate(r.Context(), s.credentials(r, params, local), originator(r))
 	}
 	if err := pool.CatchUp(r.Context(), s.DB, r.Header.Get(pool.RevisionHeader)); err != nil {
 		return auth.Caller{}, err
 	}
 	if params.Get("session_id") != "" {
-		return s.Auth.Authenticate(r.Context(), credentials(r, params, local), originator(r))
+		return s.Auth.Authenticate(r.Context(), s.credentials(r, params, local), originator(r))
 	}
 	return auth.Caller{Session: auth.PoolSession(originator(r)), Done: func(context.Context) {}}, nil
 }
@@ -167,11 +167,11 @@ func parameters(r *http.Request) url.Values {
 	return params
 }
 
-func credentials(r *http.Request, params url.Values, local bool) auth.Credentials {
+func (s *Server) credentials(r *http.Request, params url.Values, local bool) auth.Credentials {
 	user, password, basic := r.BasicAuth()
 	return auth.Credentials{
 		Local: local, SessionID: params.Get("session_id"), PoolSecret: params.Get("pool_secret"),
-		Basic: basic, User: user, Password: password,
+		Basic: basic, User: user, Password: password, Certificates: s.certificates(r),
 	}
 }
 

@@ -166,15 +166,16 @@ var roleDescriptions = map[string]string{
 	xenapi.RoleVMAdmin:      "Virtual machines and their disks",
 	xenapi.RoleVMOperator:   "Virtual machines that exist",
 	xenapi.RoleReadOnly:     "Reading alone",
+	xenapi.RoleClientCert:   "Clients that show a certificate",
 }
 
 func writeRoles(tx *db.Tx) error {
-	for _, name := range xenapi.Roles() {
+	for _, name := range append(xenapi.Roles(), xenapi.RoleClientCert) {
 		ref := xenapi.RoleRef(name)
 		if _, ok := db.Lookup(tx, ref); ok {
 			continue
 		}
-		rec := xenapi.Role{UUID: xenapi.RoleUUID(name), NameLabel: name, NameDescription: roleDescriptions[name]}
+		rec := xenapi.Role{UUID: xenapi.RoleUUID(name), NameLabel: name, NameDescription: roleDescriptions[name], IsInternal: name == xenapi.RoleClientCert}
 		if err := db.Insert(tx, ref, rec); err != nil {
 			return err
 		}

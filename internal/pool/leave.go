@@ -131,6 +131,11 @@ func forget(tx *db.Tx, host xenapi.Ref[xenapi.Host], rec xenapi.Host) error {
 			return err
 		}
 	}
+	for _, ref := range db.Referrers[xenapi.Certificate](tx, "host", host) {
+		if err := db.Delete(tx, ref); err != nil {
+			return err
+		}
+	}
 	return errors.Join(deleteIfThere(tx, rec.Metrics), forgetVBDs(tx, "VM", rec.ControlDomain), deleteIfThere(tx, rec.ControlDomain),
 		deleteIfThere(tx, presenceOf(host)), deleteIfThere(tx, followedBy(host)), db.Delete(tx, host))
 }

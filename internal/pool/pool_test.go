@@ -29,7 +29,7 @@ func open(t testing.TB, store db.Store, writer string) *db.DB {
 	d, err := db.Open(t.Context(), store, db.Options{Writer: writer, Tables: append(pool.Tables(),
 		db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.VM](),
 		db.TableOf[xenapi.Role](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
-		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1],
+		db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1], db.TableOf[xenapi.Certificate](),
 	)})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestEnteringAgain(t *testing.T) {
 			t.Errorf("pool %+v", p)
 		}
 		counts := []int{len(all[xenapi.Pool](d)), len(all[xenapi.Host](d)), len(all[xenapi.HostMetrics](d)), len(all[xenapi.VM](d)), len(all[xenapi.Role](d))}
-		if want := []int{1, 1, 1, 1, len(xenapi.Roles())}; !slices.Equal(counts, want) {
+		if want := []int{1, 1, 1, 1, len(xenapi.Roles()) + 1}; !slices.Equal(counts, want) {
 			t.Errorf("rows %v, want %v", counts, want)
 		}
 	})
@@ -212,6 +212,9 @@ func TestRolesHaveTheirFixedUUIDs(t *testing.T) {
 	enter(t, d, one)
 	got := map[string]string{}
 	for ref, rec := range all[xenapi.Role](d) {
+		if rec.IsInternal != (rec.NameLabel == "client-cert") {
+			t.Errorf("%s is internal: %t", rec.NameLabel, rec.IsInternal)
+		}
 		if string(ref) != "OpaqueRef:"+rec.UUID || rec.NameDescription == "" || strings.TrimSpace(rec.NameDescription) != rec.NameDescription {
 			t.Errorf("role %s: %+v", ref, rec)
 		}
@@ -221,6 +224,7 @@ func TestRolesHaveTheirFixedUUIDs(t *testing.T) {
 		"pool-admin": "0165f154-ba3e-034e-6b27-5d271af109ba", "pool-operator": "b9ce9791-0604-50cd-0649-09b3284c7dfd",
 		"vm-power-admin": "7955168d-7bec-10ed-105f-c6a7e6e63249", "vm-admin": "aaa00ab5-7340-bfbc-0d1b-7cf342639a6e",
 		"vm-operator": "fb8d4ff9-310c-a959-0613-54101535d3d5", "read-only": "7233b8e3-eacb-d7da-2c95-f2e581cdbf4e",
+		"client-cert": "2c42debf-c64a-2ecd-f674-3350f06409f7",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("roles (-want +got):\n%s", diff)

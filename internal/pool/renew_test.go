@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"poolpatch/internal/db/memkv"
+	"poolpatch/xenapi"
 )
 
 // A host with a new certificate is the one that it was, to others and at its next start.
@@ -13,11 +14,19 @@ func TestRenew(t *testing.T) {
 	store := memkv.New()
 	one, two := newKnown(t, store, uuidOne), newKnown(t, store, uuidTwo)
 	first, _ := one.keys.Current()
-	if err := one.Renew(); err != nil {
+	if err := one.Renew(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if now, _ := one.keys.Current(); string(now.Cert) == string(first.Cert) {
 		t.Error("the certificate is the old one")
+	}
+	for _, rec := range all[xenapi.Certificate](one.d) {
+		if now, _ := one.keys.Current(); rec.Type != xenapi.CertificateTypeHostInternal || rec.Host != one.host || !rec.NotAfter.Equal(now.Leaf().NotAfter) {
+			t.Errorf("its record is %+v", rec)
+		}
+	}
+	if n := len(all[xenapi.Certificate](one.d)); n != 1 {
+		t.Errorf("%d records of certificates", n)
 	}
 	if there, here, err := one.reaches(t, two); err != nil || there != uuidTwo || here != uuidOne {
 		t.Errorf("host 1 met %q, host 2 met %q, %v", there, here, err)

@@ -65,6 +65,9 @@ func (c *Credentials) report(ctx context.Context) error {
 		if err != nil {
 			return nil // it is not of the pool any more
 		}
+		if err := ShowCertificate(tx, host, xenapi.CertificateTypeHostInternal, id.Leaf()); err != nil {
+			return err
+		}
 		if was, ok := db.Lookup(tx, followedBy(host)); ok && was == now {
 			return nil
 		}

@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -65,8 +66,28 @@ func tell(tx *db.Tx, ref xenapi.Ref[xenapi.Host]) error {
 	return err
 }
 
-// TellExpiring makes messages of the pool's authority when its end is near. The coordinator asks.
+// TellExpiring makes messages of the pool's authority, and of the CA certificates that it trusts, when their end is near. The
+// coordinator asks.
 func TellExpiring(tx *db.Tx, now time.Time) error {
+	return errors.Join(tellOwnExpiring(tx, now), tellTrustedExpiring(tx, now))
+}
+
+func tellTrustedExpiring(tx *db.Tx, now time.Time) error {
+	for _, rec := range db.All[xenapi.Certificate](tx) {
+		if rec.Type != xenapi.CertificateTypeCA {
+			continue
+		}
+		if err := message.Expiring(tx, xenapi.Message{
+			Name: "POOL_CA_CERTIFICATE", Cls: xenapi.MessageClassCertificate, ObjUUID: rec.UUID,
+			Body: "The CA certificate " + rec.Name + ", which the pool trusts,",
+		}, rec.NotAfter, now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func tellOwnExpiring(tx *db.Tx, now time.Time) error {
 	_, pool, ok := thePool(tx)
 	rec, held := db.Lookup(tx, theTrust)
 	if !ok || !held {

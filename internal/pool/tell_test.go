@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,6 +70,40 @@ func TestLostHostsAreTold(t *testing.T) {
 		c.hosts[0].reconnect()
 		time.Sleep(time.Minute)
 	})
+}
+
+// A CA certificate that is installed has messages of its own, and those of hosts have none here.
+func TestExpiringCACertificatesAreTold(t *testing.T) {
+	t.Parallel()
+	k := newKnown(t, memkv.New(), uuidOne)
+	end := time.Now().Add(20 * 24 * time.Hour)
+	if err := k.d.Update(t.Context(), func(tx *db.Tx) error {
+		return errors.Join(
+			db.Insert(tx, "OpaqueRef:ca", xenapi.Certificate{UUID: "u-ca", Name: "corp", Type: xenapi.CertificateTypeCA, NotAfter: end}),
+			db.Insert(tx, "OpaqueRef:host", xenapi.Certificate{UUID: "u-host", Type: xenapi.CertificateTypeHost, NotAfter: end}))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		want  []string
+	}{
+		{0, []string{"POOL_CA_CERTIFICATE_EXPIRING_30"}},
+		{0, []string{"POOL_CA_CERTIFICATE_EXPIRING_30"}},
+		{21 * 24 * time.Hour, []string{"POOL_CA_CERTIFICATE_EXPIRING_30", "POOL_CA_CERTIFICATE_EXPIRED"}},
+	} {
+		if err := k.d.Update(t.Context(), func(tx *db.Tx) error { return pool.TellExpiring(tx, time.Now().Add(c.after)) }); err != nil {
+			t.Fatal(err)
+		}
+		if got := messages(k.d, "u-ca"); !slices.Equal(got, c.want) {
+			t.Errorf("messages %v, want %v", got, c.want)
+		}
+	}
+	for _, m := range all[xenapi.Message](k.d) {
+		if m.Cls != xenapi.MessageClassCertificate || m.ObjUUID != "u-ca" || !strings.Contains(m.Body, "corp") {
+			t.Errorf("message %+v", m)
+		}
+	}
 }
 
 func TestExpiringCertificatesAreTold(t *testing.T) {

@@ -47,7 +47,7 @@ type Recorder struct {
 // damaged is said in the log, and begun anew.
 func New(d *db.DB, host xenapi.Ref[xenapi.Host], load func() (machine.Load, error), dir string, log *slog.Logger) *Recorder {
 	r := &Recorder{db: d, host: host, load: load, dir: dir, log: log, kept: map[string]map[string]*Series{}}
-	r.last, _ = load() // what cannot be measured now is said at the first sample
+	r.last, _ = load()                                        // what cannot be measured now is said at the first sample
 	files, _ := filepath.Glob(filepath.Join(dir, "*"+suffix)) // the pattern is well formed
 	for _, file := range files {
 		series, err := read(file)
