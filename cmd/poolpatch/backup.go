@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -103,7 +104,7 @@ func (c *cli) backupOf(in io.Reader) (db.Saved, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return db.Saved{}, hinted{fmt.Errorf("this host has no UUID yet: there is no %s", file), "restore on a host of the pool in the backup"}
 	}
-	if err == nil && !saved.Has(xenapi.Host{}.Class(), uuid) {
+	if err == nil && !slices.Contains(saved.UUIDs(xenapi.Host{}.Class()), uuid) {
 		err = hinted{fmt.Errorf("this host, %s, is not one of the pool in the backup", uuid), "restore on a host of that pool"}
 	}
 	return saved, err

@@ -170,9 +170,12 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 
 // backup writes the pool's records but for those that end with the daemons that made them.
 func (h *host) backup(ctx context.Context, w io.Writer) error {
-	_, err := db.Backup(ctx, h.database.store, w, time.Now(), "presence", xenapi.Session{}.Class())
+	_, err := db.Backup(ctx, h.database.store, w, time.Now(), db.Omission{Classes: passing})
 	return err
 }
+
+// passing are the classes whose rows end with the daemons that made them.
+var passing = []string{"presence", xenapi.Session{}.Class()}
 
 // Move implements pool.Move: the daemon starts again in the new place.
 func (h *host) Move(_ context.Context, to pool.Place, as pool.Credential) error {
