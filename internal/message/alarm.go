@@ -49,6 +49,7 @@ func Clear(tx *db.Tx, name, uuid string) error {
 // tables names the class of the objects of a class of messages.
 var tables = map[xenapi.MessageClass]string{
 	xenapi.MessageClassHost: xenapi.Host{}.Class(), xenapi.MessageClassSR: xenapi.SR{}.Class(), xenapi.MessageClassPool: xenapi.Pool{}.Class(),
+	xenapi.MessageClassVDI: xenapi.VDI{}.Class(),
 }
 
 func collectAlarms(tx *db.Tx) error {

@@ -52,9 +52,9 @@ func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation 
 		xenapi.VDIOperationClone:    can("VDI_CLONE"),
 		xenapi.VDIOperationSnapshot: can("VDI_SNAPSHOT"),
 		xenapi.VDIOperationUpdate:   true,
-		xenapi.VDIOperationResize:   can("VDI_RESIZE") && len(users) == 0,
-		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && len(users) == 0 && !owned,
-		xenapi.VDIOperationForget:   len(users) == 0 && !owned,
+		xenapi.VDIOperationResize:   can("VDI_RESIZE") && len(users) == 0 && !rec.MetadataLatest,
+		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && len(users) == 0 && !owned && !rec.MetadataLatest,
+		xenapi.VDIOperationForget:   len(users) == 0 && !owned && !rec.MetadataLatest,
 	} {
 		if able {
 			allowed = append(allowed, op)
