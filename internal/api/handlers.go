@@ -9,6 +9,7 @@ import (
 	"poolpatch/internal/machine"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/replica"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -16,15 +17,16 @@ import (
 
 // Services are what the handlers call.
 type Services struct {
-	DB      *db.DB
-	Auth    *auth.Service
-	Tasks   *task.Service
-	Storage *storage.Service
-	Patches *patch.Service
-	Events  *event.Service
-	Machine *machine.Machine
-	Daemon  Daemon
-	Host    xenapi.Ref[xenapi.Host]
+	DB       *db.DB
+	Auth     *auth.Service
+	Tasks    *task.Service
+	Storage  *storage.Service
+	Patches  *patch.Service
+	Events   *event.Service
+	Machine  *machine.Machine
+	Replicas *replica.Service
+	Daemon   Daemon
+	Host     xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
 	// Cluster is who is in the pool; nil where that never changes.
@@ -47,6 +49,7 @@ func (a *API) handlers() map[string]any {
 		"session.slave_login":                     a.sessionSlaveLogin,
 		"session.slave_local_login":               a.sessionLocalLoginSecret,
 		"session.slave_local_login_with_password": a.sessionLocalLogin,
+		"session.create_from_db_file":             a.sessionFromFile,
 		"session.local_logout":                    a.sessionLogout,
 		"session.get_all_subject_identifiers":     a.sessionSubjects,
 		"session.logout_subject_identifier":       a.sessionLogoutSubject,
@@ -120,6 +123,7 @@ func (a *API) handlers() map[string]any {
 		"pool.disable_ssl_legacy":                                    a.poolNothingToDo,
 		"pool.set_https_only":                                        a.poolSetHTTPSOnly,
 		"pool.disable_local_storage_caching":                         a.poolNothingToDo,
+		"pool.enable_redo_log":                                       a.poolEnableRedoLog,
 		"pool.disable_redo_log":                                      a.poolDisableRedoLog,
 		"pool.disable_client_certificate_auth":                       a.poolNothingToDo,
 		"pool.disable_repository_proxy":                              a.poolNothingToDo,
@@ -165,6 +169,10 @@ func (a *API) handlers() map[string]any {
 		"SR.get_data_sources":     a.srDataSources,
 		"SR.query_data_source":    a.srDataSource,
 
+		"SR.assert_supports_database_replication": a.srAssertSupportsReplication,
+		"SR.enable_database_replication":          a.srEnableReplication,
+		"SR.disable_database_replication":         a.srDisableReplication,
+
 		"PBD.create":            a.pbdCreate,
 		"PBD.destroy":           a.pbdDestroy,
 		"PBD.plug":              a.pbdPlug,
@@ -187,6 +195,9 @@ func (a *API) handlers() map[string]any {
 		"VDI.set_on_boot":          a.vdiSetOnBoot,
 		"VDI.set_allow_caching":    a.vdiSetAllowCaching,
 		"VDI.get_nbd_info":         a.vdiNBDInfo,
+
+		"VDI.open_database":           a.vdiOpenDatabase,
+		"VDI.read_database_pool_uuid": a.vdiReadPoolUUID,
 
 		"VBD.create":            a.vbdCreate,
 		"VBD.destroy":           a.vbdDestroy,

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 
+	"poolpatch/internal/db"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -18,6 +19,7 @@ type call struct {
 	local   bool       // it came over the unix socket
 	task    *task.Task // nil for messages that have no Async form
 	origin  string
+	opened  *db.DB // what the session reads instead of the pool's database; nil for all but those of VDI.open_database
 
 	elsewhere bool // another host was asked to do it
 }
