@@ -14,8 +14,8 @@ import (
 // qualifier is RW, constructor (set when the object is created), runtime (set by the server only) or
 // internal (a column of the database that never goes on the wire). Further words: role=R (the lowest
 // role that may set the field), inverse=class.field (the field is never stored: it lists the objects
-// of that class whose field refers to this one), required (a constructor call must give it), deprecated,
-// prototyped, removed.
+// of that class whose field refers to this one), required (a constructor call must give it), secret (an internal
+// field that opens doors: copies of the database for others' eyes are without it), deprecated, prototyped, removed.
 type Class struct {
 	Name   string
 	Type   reflect.Type
@@ -45,6 +45,7 @@ type Field struct {
 	Lifecycle  string // "", "deprecated", "prototyped" or "removed"
 	Default    string // as in the tag; "" is the zero value
 	Required   bool   // a constructor call must give it
+	Secret     bool   // an internal field that opens doors
 	// InverseClass and InverseField are set on a computed field: it lists the objects of that class
 	// whose field refers to this object.
 	InverseClass, InverseField string
@@ -112,6 +113,8 @@ func parseField(class string, sf reflect.StructField, index int) Field {
 			f.InverseClass, f.InverseField, _ = strings.Cut(value, ".")
 		case "required":
 			f.Required = true
+		case "secret":
+			f.Secret = f.Qualifier == Internal
 		case "deprecated", "prototyped", "removed":
 			f.Lifecycle = key
 		default:

@@ -120,6 +120,9 @@ const (
 	CodeVDIIOError                                = "VDI_IO_ERROR"
 	CodeVDIIncompatibleType                       = "VDI_INCOMPATIBLE_TYPE"
 	CodeVDINoCBTMetadata                          = "VDI_NO_CBT_METADATA"
+	CodeCouldNotImportDatabase                    = "COULD_NOT_IMPORT_DATABASE"
+	CodeNoMoreRedoLogsAllowed                     = "NO_MORE_REDO_LOGS_ALLOWED"
+	CodeRedoLogIsEnabled                          = "REDO_LOG_IS_ENABLED"
 	CodeVDICopyFailed                             = "VDI_COPY_FAILED"
 	CodeDeviceAlreadyAttached                     = "DEVICE_ALREADY_ATTACHED"
 	CodeDeviceAlreadyDetached                     = "DEVICE_ALREADY_DETACHED"
@@ -258,6 +261,9 @@ var sentences = map[string]string{
 	CodeVDIIOError:                                "Reading or writing the VDI failed.",
 	CodeVDIIncompatibleType:                       "The VDI's type does not allow this.",
 	CodeVDINoCBTMetadata:                          "Nothing is known of what changes in the VDI.",
+	CodeCouldNotImportDatabase:                    "A pool's database could not be read from where it was to be.",
+	CodeNoMoreRedoLogsAllowed:                     "The pool's database is kept in as many VDIs as may be.",
+	CodeRedoLogIsEnabled:                          "The pool has a redo log already, on another SR.",
 	CodeVDICopyFailed:                             "The VDI could not be copied.",
 	CodeDeviceAlreadyAttached:                     "The device is already attached.",
 	CodeDeviceAlreadyDetached:                     "The device is not attached.",
@@ -865,6 +871,21 @@ func ErrVDIIncompatibleType(vdi Ref[VDI], vdiType string) *Error {
 // ErrVDINoCBTMetadata makes VDI_NO_CBT_METADATA: nothing is known of what changes in the VDI.
 func ErrVDINoCBTMetadata(vdi Ref[VDI]) *Error {
 	return NewError(CodeVDINoCBTMetadata, vdi.String())
+}
+
+// ErrCouldNotImportDatabase makes COULD_NOT_IMPORT_DATABASE: what was to be a pool's database could not be read.
+func ErrCouldNotImportDatabase(reason string) *Error {
+	return NewError(CodeCouldNotImportDatabase, reason)
+}
+
+// ErrNoMoreRedoLogsAllowed makes NO_MORE_REDO_LOGS_ALLOWED: the database is kept in as many VDIs as may be.
+func ErrNoMoreRedoLogsAllowed() *Error {
+	return NewError(CodeNoMoreRedoLogsAllowed)
+}
+
+// ErrRedoLogIsEnabled makes REDO_LOG_IS_ENABLED: the pool has a redo log already, on another SR.
+func ErrRedoLogIsEnabled() *Error {
+	return NewError(CodeRedoLogIsEnabled)
 }
 
 // ErrVDICopyFailed makes VDI_COPY_FAILED: the VDI could not be copied.

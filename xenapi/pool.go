@@ -31,7 +31,7 @@ type Pool struct {
 	RedoLogVDI                   Ref[VDI]                        `json:"redo_log_vdi" xenapi:"runtime,since=midnight-ride"`
 	VswitchController            string                          `json:"vswitch_controller" xenapi:"runtime,since=midnight-ride,deprecated"`
 	Restrictions                 map[string]string               `json:"restrictions" xenapi:"runtime,since=midnight-ride"`
-	MetadataVDIs                 []Ref[VDI]                      `json:"metadata_VDIs" xenapi:"runtime,since=boston"`
+	MetadataVDIs                 []Ref[VDI]                      `json:"metadata_VDIs" xenapi:"runtime,since=boston,inverse=VDI.metadata_of_pool"`
 	HAClusterStack               string                          `json:"ha_cluster_stack" xenapi:"runtime,since=dundee"`
 	AllowedOperations            []PoolAllowedOperation          `json:"allowed_operations" xenapi:"runtime,since=rio"`
 	CurrentOperations            map[string]PoolAllowedOperation `json:"current_operations" xenapi:"runtime,since=rio"`
@@ -63,7 +63,7 @@ type Pool struct {
 	UpdateSyncEnabled            bool                            `json:"update_sync_enabled" xenapi:"runtime,since=23.18.0,prototyped"`
 
 	// Secret lets hosts of the pool that know only the old way of authentication in (pool_secret).
-	Secret string `json:"secret" xenapi:"internal"`
+	Secret string `json:"secret" xenapi:"internal,secret"`
 }
 
 // Class names the XenAPI class.

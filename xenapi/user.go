@@ -8,7 +8,7 @@ type User struct {
 	OtherConfig map[string]string `json:"other_config" xenapi:"RW,role=pool-admin,since=orlando"`
 
 	// PasswordHash is the hash that internal/auth made of the password.
-	PasswordHash string `json:"password_hash" xenapi:"internal"`
+	PasswordHash string `json:"password_hash" xenapi:"internal,secret"`
 	// Role was the user's role before the user's subject had it: it is moved there when a daemon starts.
 	Role string `json:"role" xenapi:"internal"`
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,6 +18,7 @@ import (
 	"poolpatch/internal/durable"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/replica"
 	"poolpatch/xenapi"
 )
 
@@ -49,14 +52,19 @@ Any host can do it, whose daemon is asked over its unix socket; "pool restore" r
 }
 
 func (c *cli) poolRestore() *cobra.Command {
+	fromVDI := ""
 	cmd := &cobra.Command{
-		Use:   "restore FILE",
+		Use:   "restore FILE | restore --from-vdi IMAGE",
 		Short: "Make this host's database from a backup, while its daemon is stopped",
 		Long: `Make this host's database from a file that "pool backup" wrote, while its daemon is stopped. The host
 that restores must be one of the pool in the backup, by its UUID in var/lib/poolpatch/host-uuid. Its
 database directory must be empty: move an old one away first. The pool's other hosts stay stopped until
 each has left the pool that was ("pool leave"): together they could go on as that. Then they are started,
 and join, one by one.
+
+With --from-vdi the backup is the newest whole one in the image of a VDI that the pool's database was kept
+in ("xe sr-enable-database-replication"): a file of a file SR, or a block device. It is without secrets:
+the users have no passwords until they get new ones, and hosts that were of the pool join it again.
 
 A daemon that runs with --etcd-endpoints does not look at this database. Started without them, it goes on
 with the pool in the backup. An etcd of your own is restored by its own means (etcdctl snapshot restore).
@@ -65,17 +73,26 @@ Nothing is left of a restoration that fails.`,
 		Example: `  systemctl stop poolpatch
   mv /var/lib/poolpatch/etcd /var/lib/poolpatch/etcd.old
   poolpatch pool restore /root/pool.backup
-  systemctl start poolpatch`,
-		Args: arguments("FILE"),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			in, _, err := c.input(args[0])
-			if err != nil {
-				return err
+  systemctl start poolpatch
+
+  poolpatch pool restore --from-vdi /srv/patches/7f4c1e9a-0d0b-4a5e-9f0e-3f1c6a2b8d10.raw`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if fromVDI != "" {
+				return arguments()(cmd, args)
 			}
-			defer in.Close()
-			saved, err := c.backupOf(in)
+			return arguments("FILE")(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			name, read := fromVDI, c.readReplica
+			if fromVDI == "" {
+				name, read = args[0], c.readBackup
+			}
+			saved, err := read(name)
+			if err == nil {
+				err = c.mine(saved)
+			}
 			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
+				return fmt.Errorf("%s: %w", name, err)
 			}
 			n, err := restore(cmd.Context(), pathsBelow(c.root), saved)
 			if errors.Is(err, db.ErrNotEmpty) {
@@ -85,28 +102,52 @@ Nothing is left of a restoration that fails.`,
 				return err
 			}
 			c.note("restored %d keys; start the daemon now (without --etcd-endpoints, if it had them)", n)
+			if fromVDI != "" {
+				c.note("no user has a password: give root one with serve --root-password-file")
+			}
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&fromVDI, "from-vdi", "", "`IMAGE` of a VDI that the pool's database was kept in, instead of a backup's file")
 	return cmd
 }
 
-// backupOf reads a backup of a pool that this host is one of: the daemon of any other would find that it was ejected, and
-// begin a pool of its own.
-func (c *cli) backupOf(in io.Reader) (db.Saved, error) {
-	saved, err := db.ReadBackup(in)
+func (c *cli) readBackup(name string) (db.Saved, error) {
+	in, _, err := c.input(name)
 	if err != nil {
 		return db.Saved{}, err
 	}
+	defer in.Close()
+	return db.ReadBackup(in)
+}
+
+func (c *cli) readReplica(name string) (db.Saved, error) {
+	image, err := os.Open(name)
+	if err != nil {
+		return db.Saved{}, err
+	}
+	defer image.Close()
+	size, err := image.Seek(0, io.SeekEnd) // which tells that of a block device too
+	if err != nil {
+		return db.Saved{}, err
+	}
+	return replica.Read(image, size)
+}
+
+// mine refuses the backup of a pool that this host is not one of: its daemon would find that it was ejected, and begin a pool of
+// its own.
+func (c *cli) mine(saved db.Saved) error {
 	file := pathsBelow(c.root).hostUUID
+	hosts := saved.UUIDs(xenapi.Host{}.Class())
 	uuid, err := readHostUUID(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return db.Saved{}, hinted{fmt.Errorf("this host has no UUID yet: there is no %s", file), "restore on a host of the pool in the backup"}
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return hinted{fmt.Errorf("this host has no UUID yet: there is no %s", file),
+			"restore on a host of the pool in the backup; a new host takes the place of one that is lost for good when its UUID is in that file: " + strings.Join(hosts, ", ")}
+	case err == nil && !slices.Contains(hosts, uuid):
+		return hinted{fmt.Errorf("this host, %s, is not one of the pool in the backup", uuid), "restore on a host of that pool: " + strings.Join(hosts, ", ")}
 	}
-	if err == nil && !saved.Has(xenapi.Host{}.Class(), uuid) {
-		err = hinted{fmt.Errorf("this host, %s, is not one of the pool in the backup", uuid), "restore on a host of that pool"}
-	}
-	return saved, err
+	return err
 }
 
 // restore makes a database beside the place where it belongs, and moves it there when it is whole: a crash leaves a

@@ -31,6 +31,7 @@ import (
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/replica"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
@@ -87,6 +88,7 @@ type host struct {
 	cluster  *pool.Cluster
 	storage  *storage.Service
 	patches  *patch.Service
+	replicas *replica.Service
 	events   *event.Service
 	rrds     *rrd.Recorder
 	server   *httpd.Server
@@ -147,6 +149,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	me := h.member.Host
 	h.trust = outside.New(h.db)
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay, Trust: h.trust})
+	h.closings = append(h.closings, h.auth.CloseDatabases)
 	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: api.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
@@ -160,11 +163,16 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Others:       others,
 		Fetch:        others.FetchPatch,
 	})
+	h.replicas = replica.New(h.db, h.tasks, h.storage, log, replica.Options{
+		Backup: h.replicate, Tables: tables(), Root: p.root, Step: atStep,
+		Writes:  func(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) bool { return pool.Writer(tx, sr) == me },
+		Passing: []string{xenapi.Session{}.Class(), xenapi.Task{}.Class(), task.Belonging{}.Class()},
+	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	computer := machine.New(p.root, machine.Options{})
 	h.rrds = rrd.New(h.db, me, computer.Load, p.rrds, log)
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events, Trust: h.trust,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events, Trust: h.trust, Replicas: h.replicas,
 		Machine: computer, Recorder: h.rrds, Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
@@ -177,7 +185,19 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 
 // backup writes the pool's records but for those that end with the daemons that made them.
 func (h *host) backup(ctx context.Context, w io.Writer) error {
-	_, err := db.Backup(ctx, h.database.store, w, time.Now(), "presence", xenapi.Session{}.Class())
+	_, err := db.Backup(ctx, h.database.store, w, time.Now(), db.Omission{Classes: passing})
+	return err
+}
+
+// passing are the classes whose rows end with the daemons that made them.
+var passing = []string{"presence", xenapi.Session{}.Class()}
+
+// guarded are the classes that are secret as a whole: who has their rows can be a host of the pool.
+var guarded = []string{"trust", "join_token"}
+
+// replicate writes the pool's records for a VDI: whoever reads an SR reads them, so nothing is in them that opens the pool.
+func (h *host) replicate(ctx context.Context, w io.Writer, out func(class, ref string) bool) error {
+	_, err := db.Backup(ctx, h.database.store, w, time.Now(), db.Omission{Classes: slices.Concat(passing, guarded), Row: out, Secrets: tables()})
 	return err
 }
 
@@ -314,6 +334,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { return untilDone(ctx, h.patches.DriveRollouts) })
+	group.Go(func() error { return untilDone(ctx, h.replicas.Run) })
 	group.Go(func() error { h.collect(ctx); return nil })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error { return pool.Lead(ctx, h.db, h.member.Host, h.findLegacy) })

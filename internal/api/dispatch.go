@@ -127,7 +127,10 @@ func (d dispatcher) dispatch(ctx context.Context, name string, params []rpc.Valu
 	case d.caller.Host != "" && session.IsNull():
 		c.caller = auth.PoolSession(d.caller.Origin)
 	default:
-		if c.caller, err = d.api.services.Auth.Session(ctx, session); err != nil {
+		if c.caller, c.opened, err = d.api.services.Auth.Database(ctx, session); err == nil && c.opened == nil {
+			c.caller, err = d.api.services.Auth.Session(ctx, session)
+		}
+		if err != nil {
 			return nil, err
 		}
 		d.catchUp(ctx, m, c.caller)
@@ -253,7 +256,7 @@ func (d dispatcher) run(ctx context.Context, m *method, name string, async bool,
 
 // carryOut runs the message here, or has the host run it that must. What another host has sent here is not sent on.
 func (d dispatcher) carryOut(ctx context.Context, m *method, c *call, args []reflect.Value) (any, error) {
-	if err := m.authorize(c, args); err != nil {
+	if err := errOr(m.authorize(c, args), m.readable(c)); err != nil {
 		return nil, err
 	}
 	if m.sig.Lifecycle == "deprecated" && d.caller.Host == "" {

@@ -71,6 +71,12 @@ var places = map[string]place{
 	"SR.scan":      atSR(0),
 	"SR.update":    atSR(0),
 
+	"SR.enable_database_replication":  atCoordinator,
+	"SR.disable_database_replication": atSR(0),
+	"pool.enable_redo_log":            atCoordinator,
+	"pool.disable_redo_log":           atRedoLog,
+	"VDI.read_database_pool_uuid":     atVDI,
+
 	"VDI.create": func(tx *db.Tx, me hostRef, args []reflect.Value) (hostRef, error) {
 		return pool.Nearest(tx, me, arg[xenapi.VDI](args, 0).SR), nil
 	},

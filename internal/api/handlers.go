@@ -9,6 +9,7 @@ import (
 	"poolpatch/internal/machine"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/replica"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/internal/trust"
@@ -27,6 +28,7 @@ type Services struct {
 	Machine *machine.Machine
 	// Recorder records what is measured.
 	Recorder Recorder
+	Replicas *replica.Service
 	Daemon   Daemon
 	Host     xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
@@ -51,6 +53,7 @@ func (a *API) handlers() map[string]any {
 		"session.slave_login":                     a.sessionSlaveLogin,
 		"session.slave_local_login":               a.sessionLocalLoginSecret,
 		"session.slave_local_login_with_password": a.sessionLocalLogin,
+		"session.create_from_db_file":             a.sessionFromFile,
 		"session.local_logout":                    a.sessionLogout,
 		"session.get_all_subject_identifiers":     a.sessionSubjects,
 		"session.logout_subject_identifier":       a.sessionLogoutSubject,
@@ -127,6 +130,7 @@ func (a *API) handlers() map[string]any {
 		"pool.disable_ssl_legacy":                                    a.poolNothingToDo,
 		"pool.set_https_only":                                        a.poolSetHTTPSOnly,
 		"pool.disable_local_storage_caching":                         a.poolNothingToDo,
+		"pool.enable_redo_log":                                       a.poolEnableRedoLog,
 		"pool.disable_redo_log":                                      a.poolDisableRedoLog,
 		"pool.enable_client_certificate_auth":                        a.poolEnableClientCertificates,
 		"pool.disable_client_certificate_auth":                       a.poolDisableClientCertificates,
@@ -186,6 +190,10 @@ func (a *API) handlers() map[string]any {
 
 		"SR.forget_data_source_archives": a.srForgetDataSource,
 
+		"SR.assert_supports_database_replication": a.srAssertSupportsReplication,
+		"SR.enable_database_replication":          a.srEnableReplication,
+		"SR.disable_database_replication":         a.srDisableReplication,
+
 		"PBD.create":            a.pbdCreate,
 		"PBD.destroy":           a.pbdDestroy,
 		"PBD.plug":              a.pbdPlug,
@@ -213,6 +221,9 @@ func (a *API) handlers() map[string]any {
 		"VDI.set_on_boot":          a.vdiSetOnBoot,
 		"VDI.set_allow_caching":    a.vdiSetAllowCaching,
 		"VDI.get_nbd_info":         a.vdiNBDInfo,
+
+		"VDI.open_database":           a.vdiOpenDatabase,
+		"VDI.read_database_pool_uuid": a.vdiReadPoolUUID,
 
 		"VBD.create":            a.vbdCreate,
 		"VBD.destroy":           a.vbdDestroy,

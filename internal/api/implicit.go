@@ -72,12 +72,12 @@ func (a *API) addObjects(class *xenapi.Class) {
 	const read = xenapi.RoleReadOnly
 	name := class.Name
 	a.implicit(class, "get_record", name+" record", read, []xenapi.Param{self(class)}, []reflect.Type{refType},
-		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return a.record(tx, class, ref(args[0])) })
+		func(_ context.Context, c *call, args []reflect.Value) (any, error) {
+			return inView(a, c, func(tx *db.Tx) (any, error) { return a.record(tx, class, ref(args[0])) })
 		})
 	a.implicit(class, "get_by_uuid", name+" ref", read, []xenapi.Param{{Name: "uuid", Type: "string"}}, []reflect.Type{stringType},
-		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) {
+		func(_ context.Context, c *call, args []reflect.Value) (any, error) {
+			return inView(a, c, func(tx *db.Tx) (any, error) {
 				found, ok := tx.RefByUUID(name, args[0].String())
 				if !ok && name == roleClass {
 					found, ok = a.permissions.byUUID(args[0].String())
@@ -92,24 +92,24 @@ func (a *API) addObjects(class *xenapi.Class) {
 		return
 	}
 	a.implicit(class, "get_all", name+" ref set", read, nil, nil,
-		func(context.Context, *call, []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return tx.Refs(name), nil })
+		func(_ context.Context, c *call, _ []reflect.Value) (any, error) {
+			return inView(a, c, func(tx *db.Tx) (any, error) { return tx.Refs(name), nil })
 		})
 	a.implicit(class, "get_all_records", "("+name+" ref -> "+name+" record) map", read, nil, nil,
-		func(context.Context, *call, []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class, everyone) })
+		func(_ context.Context, c *call, _ []reflect.Value) (any, error) {
+			return inView(a, c, func(tx *db.Tx) (any, error) { return a.allRecords(tx, class, everyone) })
 		})
 	a.addFilters(class)
 	if _, ok := class.Field("name_label"); ok {
 		a.implicit(class, "get_by_name_label", name+" ref set", read, []xenapi.Param{{Name: "label", Type: "string"}}, []reflect.Type{stringType},
-			func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-				return inView(a, func(tx *db.Tx) (any, error) { return a.byLabel(tx, class, args[0].String()) })
+			func(_ context.Context, c *call, args []reflect.Value) (any, error) {
+				return inView(a, c, func(tx *db.Tx) (any, error) { return a.byLabel(tx, class, args[0].String()) })
 			})
 	}
 }
 
-func inView(a *API, fn func(*db.Tx) (any, error)) (result any, err error) {
-	err = a.view(func(tx *db.Tx) error {
+func inView(a *API, c *call, fn func(*db.Tx) (any, error)) (result any, err error) {
+	err = a.viewFor(c, func(tx *db.Tx) error {
 		result, err = fn(tx)
 		return err
 	})
@@ -197,21 +197,21 @@ func (a *API) allRecords(tx *db.Tx, class *xenapi.Class, meant predicate) (map[s
 func (a *API) addFilters(class *xenapi.Class) {
 	const read = xenapi.RoleReadOnly
 	expr, text := []xenapi.Param{{Name: "expr", Type: "string"}}, []reflect.Type{stringType}
-	matching := func(args []reflect.Value) (all map[string]any, err error) {
+	matching := func(c *call, args []reflect.Value) (all map[string]any, err error) {
 		meant, err := parseExpression(class, args[0].String())
 		if err != nil {
 			return nil, err
 		}
-		err = a.view(func(tx *db.Tx) error { all, err = a.allRecords(tx, class, meant); return err })
+		err = a.viewFor(c, func(tx *db.Tx) error { all, err = a.allRecords(tx, class, meant); return err })
 		return all, err
 	}
 	a.implicit(class, "get_all_where", class.Name+" ref set", read, expr, text,
-		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-			all, err := matching(args)
+		func(_ context.Context, c *call, args []reflect.Value) (any, error) {
+			all, err := matching(c, args)
 			return slices.Sorted(maps.Keys(all)), err
 		})
 	a.implicit(class, "get_all_records_where", "("+class.Name+" ref -> "+class.Name+" record) map", read, expr, text,
-		func(_ context.Context, _ *call, args []reflect.Value) (any, error) { return matching(args) })
+		func(_ context.Context, c *call, args []reflect.Value) (any, error) { return matching(c, args) })
 }
 
 func (a *API) byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error) {
@@ -231,8 +231,8 @@ func (a *API) byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error)
 // addField adds the messages about one field.
 func (a *API) addField(class *xenapi.Class, f xenapi.Field) {
 	a.implicit(class, "get_"+f.Name, "", xenapi.RoleReadOnly, []xenapi.Param{self(class)}, []reflect.Type{refType},
-		func(_ context.Context, _ *call, args []reflect.Value) (any, error) {
-			return inView(a, func(tx *db.Tx) (any, error) {
+		func(_ context.Context, c *call, args []reflect.Value) (any, error) {
+			return inView(a, c, func(tx *db.Tx) (any, error) {
 				rec, err := a.record(tx, class, ref(args[0]))
 				if err != nil {
 					return nil, err

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"strconv"
 
+	"poolpatch/internal/db"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -21,6 +22,7 @@ type call struct {
 	origin  string
 	// certificates are what the client has shown, its own first.
 	certificates []*x509.Certificate
+	opened       *db.DB // what the session reads instead of the pool's database; nil for all but those of VDI.open_database
 
 	elsewhere bool // another host was asked to do it
 }

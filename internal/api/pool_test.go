@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
+	"poolpatch/internal/replica"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -51,6 +53,8 @@ type pool struct {
 	storage *storage.Service
 	caller  api.Caller
 	log     *lines
+	root    string
+	store   db.Store
 	done    []string // to the machine and to the daemon
 }
 
@@ -67,13 +71,14 @@ func tables() (all []db.Table) {
 // newEmpty is a pool with nothing in its database.
 func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	t.Helper()
-	d, err := db.Open(t.Context(), memkv.New(faults...), db.Options{Writer: "here", Tables: tables()})
+	store := memkv.New(faults...)
+	d, err := db.Open(t.Context(), store, db.Options{Writer: "here", Tables: tables()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	p := &pool{db: d, log: &lines{}, others: &elsewhere{}}
-	log, root := slog.New(p.log), t.TempDir()
+	p := &pool{db: d, log: &lines{}, others: &elsewhere{}, root: t.TempDir(), store: store}
+	log, root := slog.New(p.log), p.root
 	p.trust = trust.New(d)
 	p.auth = auth.New(d, here, log, auth.Options{Trust: p.trust})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
@@ -82,9 +87,26 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Trust: p.trust, Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others}, log)
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Trust: p.trust, Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others, Replicas: replicas(d, store, p.tasks, p.storage, root, log)}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
+}
+
+// replicas keep the database in VDIs, with what is secret in it.
+func replicas(d *db.DB, store db.Store, tasks *task.Service, s *storage.Service, root string, log *slog.Logger) *replica.Service {
+	return replica.New(d, tasks, s, log, replica.Options{
+		Tables: tables(), Root: root, Writes: func(*db.Tx, xenapi.Ref[xenapi.SR]) bool { return true },
+		Backup: func(ctx context.Context, w io.Writer, out func(class, ref string) bool) error {
+			_, err := db.Backup(ctx, store, w, time.Now(), db.Omission{Row: out})
+			return err
+		},
+	})
+}
+
+// backup writes what "poolpatch pool backup" does.
+func (p *pool) backup(ctx context.Context, w io.Writer) error {
+	_, err := db.Backup(ctx, p.store, w, time.Now(), db.Omission{Classes: []string{"session"}})
+	return err
 }
 
 // machine is one that only remembers what was done to it.

@@ -26,10 +26,7 @@ var refusals = map[string]refusal{
 	"host.call_plugin": {xenapi.CodeXenAPIMissingPlugin, func(_ *API, params []string) error { return xenapi.ErrXenAPIMissingPlugin(params[1]) }},
 
 	// No driver can.
-	"SR.assert_can_host_ha_statefile":         notOfThisSR,
-	"SR.assert_supports_database_replication": notOfThisSR,
-	"SR.enable_database_replication":          notOfThisSR,
-	"SR.disable_database_replication":         notOfThisSR,
+	"SR.assert_can_host_ha_statefile": notOfThisSR,
 }
 
 var (

@@ -34,9 +34,6 @@ func (a *API) hostDisableCaching(_ context.Context, _ *call, host hostRef) error
 	return exists(a, host)
 }
 
-// The pool's database is its own log: there is no other to end.
-func (a *API) poolDisableRedoLog(context.Context, *call) error { return nil }
-
 // poolDeconfigureWLB takes back the wish too that a pool may note without a server for it.
 func (a *API) poolDeconfigureWLB(ctx context.Context, _ *call) error {
 	return a.services.DB.Update(ctx, func(tx *db.Tx) error {

@@ -196,10 +196,8 @@ func TestRefusals(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
 	sr := p.newSR(t)
-	for _, method := range []string{"SR.assert_can_host_ha_statefile", "SR.assert_supports_database_replication", "SR.enable_database_replication", "SR.disable_database_replication"} {
-		p.refused(t, []string{xenapi.CodeSROperationNotSupported, sr.String()}, method, theRoot, sr)
-		p.refused(t, []string{xenapi.CodeHandleInvalid, "SR", dangling}, method, theRoot, dangling)
-	}
+	p.refused(t, []string{xenapi.CodeSROperationNotSupported, sr.String()}, "SR.assert_can_host_ha_statefile", theRoot, sr)
+	p.refused(t, []string{xenapi.CodeHandleInvalid, "SR", dangling}, "SR.assert_can_host_ha_statefile", theRoot, dangling)
 	p.refused(t, []string{xenapi.CodeXenAPIMissingPlugin, "updater.py"}, "host.call_plugin", theRoot, here, "updater.py", "check", map[string]string{})
 	if code := p.code(t, "host.call_plugin", sessionOf(xenapi.RolePoolOperator), here, "p", "f", map[string]string{}); code != xenapi.CodeRBACPermissionDenied {
 		t.Errorf("a plug-in for a pool-operator: %q", code)

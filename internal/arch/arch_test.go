@@ -26,7 +26,7 @@ var layers = [][]string{
 	{"cmd/poolpatch", "build/coverage"},
 	{"internal/httpd", "internal/metrics"},
 	{"internal/api"},
-	{"internal/patch", "internal/pool", "internal/auth", "internal/event", "internal/rrd"},
+	{"internal/patch", "internal/pool", "internal/auth", "internal/event", "internal/rrd", "internal/replica"},
 	{"internal/storage/filesr", "internal/storage/memsr", "test/harness"},
 	{"internal/storage/srtest"},
 	{"internal/storage"},

@@ -51,6 +51,8 @@ type Service struct {
 	mu sync.Mutex
 	// unwritten are sessions that were opened while the database took no changes: those who read must get in then too.
 	unwritten map[xenapi.Ref[xenapi.Session]]xenapi.Session
+	// opened are the sessions that read other databases.
+	opened map[xenapi.Ref[xenapi.Session]]opened
 }
 
 // maxUnwritten bounds the sessions that are in no database.
@@ -219,6 +221,7 @@ func evictBeyond(tx *db.Tx, most int, shares func(xenapi.Session) bool) error {
 // Logout ends a session.
 func (s *Service) Logout(ctx context.Context, ref xenapi.Ref[xenapi.Session]) error {
 	s.forget(ref)
+	s.closeDatabase(ref)
 	return s.db.Update(ctx, func(tx *db.Tx) error {
 		if _, ok := db.Lookup(tx, ref); !ok {
 			return nil
@@ -310,7 +313,7 @@ func owesWork(tx *db.Tx, ref xenapi.Ref[xenapi.Session]) bool {
 
 // Collect removes sessions that have been idle for too long, and those whose certificate has expired.
 func (s *Service) Collect(ctx context.Context, now time.Time) error {
-	return s.db.Update(ctx, func(tx *db.Tx) error {
+	err := s.db.Update(ctx, func(tx *db.Tx) error {
 		for ref, rec := range db.All[xenapi.Session](tx) {
 			if expired(rec, now) || now.Sub(rec.LastActive) > idleExpiry && !owesWork(tx, ref) {
 				if err := db.Delete(tx, ref); err != nil {
@@ -320,6 +323,8 @@ func (s *Service) Collect(ctx context.Context, now time.Time) error {
 		}
 		return nil
 	})
+	s.closeOrphans()
+	return err
 }
 
 // Recover drops the sessions that were opened on this host before it restarted, as XenAPI does.

@@ -52,15 +52,30 @@ type Saved struct {
 	schema string
 }
 
-// Has reports whether there is a row of a class with a uuid.
-func (s Saved) Has(class, uuid string) bool {
-	key := uuidKey(class, uuid)[len(prefix):]
-	return slices.ContainsFunc(s.lines, func(l line) bool { return l.Key == key })
+// UUIDs lists the uuids of a class, sorted.
+func (s Saved) UUIDs(class string) (uuids []string) {
+	for _, l := range s.lines {
+		if of, uuid, ok := splitKey(prefix+l.Key, uuidPrefix); ok && of == class {
+			uuids = append(uuids, uuid)
+		}
+	}
+	slices.Sort(uuids)
+	return uuids
 }
 
-// Backup writes a store's records as they are at one revision, and gives how many keys there were. Classes that mean
-// nothing after the daemons that wrote them (signs of life, sessions) are left out by name. It holds secrets.
-func Backup(ctx context.Context, store Store, w io.Writer, made time.Time, without ...string) (keys int, err error) {
+// Omission is what a backup leaves out. The zero value leaves nothing out.
+type Omission struct {
+	// Classes, by name: those that mean nothing after the daemons that wrote them (signs of life, sessions).
+	Classes []string
+	// Row tells single rows; nil is none.
+	Row func(class, ref string) bool
+	// Secrets are the tables whose secret fields are left empty. A table that is not named keeps them.
+	Secrets []Table
+}
+
+// Backup writes a store's records as they are at one revision, and gives how many keys there were. It holds secrets, but for
+// those that are left out.
+func Backup(ctx context.Context, store Store, w io.Writer, made time.Time, without Omission) (keys int, err error) {
 	items, _, err := store.Load(ctx, prefix)
 	if err != nil {
 		return 0, fmt.Errorf("back up: %w", err)
@@ -70,9 +85,14 @@ func Backup(ctx context.Context, store Store, w io.Writer, made time.Time, witho
 	enc := json.NewEncoder(out)
 	err = enc.Encode(heading{backupFormat, SchemaVersion, made.UTC()})
 	for _, item := range items {
-		if key, ok := lasting(item.Key, without); ok && err == nil {
-			keys++
-			err = enc.Encode(line{key, string(item.Value)})
+		key, ok := lasting(item.Key)
+		if !ok || err != nil || without.leaves(item.Key) {
+			continue
+		}
+		keys++
+		var value []byte
+		if value, err = without.blank(item); err == nil {
+			err = enc.Encode(line{key, string(value)})
 		}
 	}
 	if err := errors.Join(err, out.Flush()); err != nil {
@@ -85,13 +105,42 @@ func Backup(ctx context.Context, store Store, w io.Writer, made time.Time, witho
 }
 
 // lasting gives the part of a key that a backup keeps: rows, and the uuids that make them unique.
-func lasting(key string, without []string) (string, bool) {
+func lasting(key string) (string, bool) {
 	for _, kind := range []string{rowPrefix, uuidPrefix} {
-		if class, _, ok := splitKey(key, kind); ok {
-			return key[len(prefix):], !slices.Contains(without, class)
+		if _, _, ok := splitKey(key, kind); ok {
+			return key[len(prefix):], true
 		}
 	}
 	return "", false
+}
+
+// leaves reports whether a key is left out.
+func (o Omission) leaves(key string) bool {
+	for _, kind := range []string{rowPrefix, uuidPrefix} {
+		if class, name, ok := splitKey(key, kind); ok {
+			return slices.Contains(o.Classes, class) || kind == rowPrefix && o.Row != nil && o.Row(class, name)
+		}
+	}
+	return false
+}
+
+// blank gives the value of a key without what is secret in it. Fields that no table knows stay.
+func (o Omission) blank(item Item) ([]byte, error) {
+	class, _, ok := splitKey(item.Key, rowPrefix)
+	at := slices.IndexFunc(o.Secrets, func(t Table) bool { return t.class.Name == class && t.secret })
+	if !ok || at < 0 {
+		return item.Value, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(item.Value, &fields); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrDamaged, item.Key, err)
+	}
+	for _, f := range o.Secrets[at].class.Fields {
+		if f.Secret {
+			delete(fields, f.Name)
+		}
+	}
+	return json.Marshal(fields)
 }
 
 // Restore writes a backup into an empty store. A store that was left in the middle of it is one that no daemon opens.
@@ -151,7 +200,7 @@ func ReadBackup(r io.Reader) (Saved, error) {
 		if err := dec.Decode(&l); err != nil {
 			return Saved{}, fmt.Errorf("%w: key %d: %w", ErrNoBackup, len(saved.lines)+1, err)
 		}
-		if _, ok := lasting(prefix+l.Key, nil); !ok {
+		if _, ok := lasting(prefix + l.Key); !ok {
 			return Saved{}, fmt.Errorf("%w: key %q", ErrNoBackup, l.Key)
 		}
 		saved.lines = append(saved.lines, l)

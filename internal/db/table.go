@@ -12,6 +12,7 @@ import (
 type Table struct {
 	class  *xenapi.Class
 	links  []xenapi.Field // fields that hold references and are stored
+	secret bool           // it has secret fields
 	decode func([]byte) (any, error)
 	clone  func(any) any
 }
@@ -20,6 +21,7 @@ type Table struct {
 func TableOf[T xenapi.Object]() Table {
 	t := Table{class: xenapi.ClassOf[T]()}
 	for _, f := range t.class.Fields {
+		t.secret = t.secret || f.Secret
 		if !f.Computed() && isLink(f.Type) {
 			t.links = append(t.links, f)
 		}
@@ -32,6 +34,9 @@ func TableOf[T xenapi.Object]() Table {
 	t.clone = func(rec any) any { return xenapi.Clone(rec.(T)) }
 	return t
 }
+
+// Class describes the rows.
+func (t Table) Class() *xenapi.Class { return t.class }
 
 // isLink reports whether t is a Ref or a slice of them.
 func isLink(t reflect.Type) bool {

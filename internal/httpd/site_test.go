@@ -31,6 +31,7 @@ import (
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
+	"poolpatch/internal/replica"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
@@ -114,7 +115,8 @@ func tables() []db.Table {
 
 func newSite(t testing.TB) *site {
 	t.Helper()
-	d, err := db.Open(t.Context(), memkv.New(), db.Options{Writer: "here", Tables: tables()})
+	store := memkv.New()
+	d, err := db.Open(t.Context(), store, db.Options{Writer: "here", Tables: tables()})
 	must(t, err)
 	t.Cleanup(d.Close)
 	root := t.TempDir()
@@ -135,9 +137,20 @@ func newSite(t testing.TB) *site {
 	rrds := rrd.New(d, here, stillMachine().Load, t.TempDir(), log)
 	s.serve(t, httpd.New(httpd.Services{
 		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), RRDs: rrds, Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}}, log),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}, Replicas: replicas(d, store, s.tasks, s.storage, root, log)}, log),
 	}, log))
 	return s
+}
+
+// replicas keep the database in VDIs, with what is secret in it.
+func replicas(d *db.DB, store db.Store, tasks *task.Service, s *storage.Service, root string, log *slog.Logger) *replica.Service {
+	return replica.New(d, tasks, s, log, replica.Options{
+		Tables: tables(), Root: root, Writes: func(*db.Tx, xenapi.Ref[xenapi.SR]) bool { return true },
+		Backup: func(ctx context.Context, w io.Writer, out func(class, ref string) bool) error {
+			_, err := db.Backup(ctx, store, w, time.Now(), db.Omission{Row: out})
+			return err
+		},
+	})
 }
 
 // stillMachine is one that nothing is done to.

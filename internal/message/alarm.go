@@ -50,6 +50,7 @@ func Clear(tx *db.Tx, name, uuid string) error {
 var tables = map[xenapi.MessageClass]string{
 	xenapi.MessageClassHost: xenapi.Host{}.Class(), xenapi.MessageClassSR: xenapi.SR{}.Class(), xenapi.MessageClassPool: xenapi.Pool{}.Class(),
 	xenapi.MessageClassCertificate: xenapi.Certificate{}.Class(),
+	xenapi.MessageClassVDI:         xenapi.VDI{}.Class(),
 }
 
 func collectAlarms(tx *db.Tx) error {

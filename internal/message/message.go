@@ -37,6 +37,9 @@ const (
 	SRNearlyFull          = "SR_NEARLY_FULL"
 	HostLost              = "HOST_LOST"
 	HostBack              = "HOST_BACK"
+	MetadataLUNBroken     = "METADATA_LUN_BROKEN"  // the pool's database cannot be written into a VDI
+	MetadataLUNHealthy    = "METADATA_LUN_HEALTHY" // and again it can
+	ReplicationEnded      = "DATABASE_REPLICATION_ENDED"
 )
 
 // Tables are what the package keeps.

@@ -149,15 +149,22 @@ func writeControlDomain(tx *db.Tx, host xenapi.Ref[xenapi.Host], id Identity) er
 
 // writePool finds the pool's row or makes it, with this host as coordinator.
 func writePool(tx *db.Tx, host xenapi.Ref[xenapi.Host]) (xenapi.Ref[xenapi.Pool], bool, error) {
-	for ref := range db.All[xenapi.Pool](tx) {
-		return ref, false, nil
+	for ref, rec := range db.All[xenapi.Pool](tx) {
+		if rec.Secret != "" {
+			return ref, false, nil
+		}
+		rec.Secret = newSecret() // the database was restored from a copy without secrets
+		return ref, false, db.Put(tx, ref, rec)
 	}
 	rec := xenapi.New[xenapi.Pool]()
-	rec.UUID, rec.Master, rec.Secret = xenapi.NewUUID(), host, rand.Text()+rand.Text()
+	rec.UUID, rec.Master, rec.Secret = xenapi.NewUUID(), host, newSecret()
 	rec.TLSVerificationEnabled = true
 	ref := xenapi.NewRef[xenapi.Pool]()
 	return ref, true, db.Insert(tx, ref, rec)
 }
+
+// newSecret makes what pool.Secret holds.
+func newSecret() string { return rand.Text() + rand.Text() }
 
 var roleDescriptions = map[string]string{
 	xenapi.RolePoolAdmin:    "Everything, users and roles included",

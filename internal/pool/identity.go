@@ -29,9 +29,9 @@ const renewalPause = time.Minute
 // trust is how the hosts of the pool know one another: its one row.
 type trust struct {
 	// Authority signs the certificates of hosts: certificate and private key in PEM.
-	Authority string `json:"authority" xenapi:"internal"`
+	Authority string `json:"authority" xenapi:"internal,secret"`
 	// Next is the authority that is to sign once every host trusts it; "" when none is. See rotate.go.
-	Next string `json:"next" xenapi:"internal"`
+	Next string `json:"next" xenapi:"internal,secret"`
 	// Trusted are the certificates of the authorities that count, in PEM: two while one is replaced.
 	Trusted string `json:"trusted" xenapi:"internal"`
 }

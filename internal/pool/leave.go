@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -145,6 +146,9 @@ func forgetSR(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) error {
 	rec, ok := db.Lookup(tx, sr)
 	if !ok || rec.Shared || len(db.Referrers[xenapi.PBD](tx, "SR", sr)) > 0 {
 		return nil
+	}
+	if err := storage.TellForgotten(tx, sr); err != nil {
+		return err
 	}
 	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", sr) {
 		if err := errors.Join(forgetVBDs(tx, "VDI", vdi), db.Delete(tx, vdi)); err != nil {

@@ -104,6 +104,21 @@ func TestTheFirstHostMakesThePool(t *testing.T) {
 	}
 }
 
+// A pool that was restored from a copy without secrets gets another one.
+func TestPoolWithoutSecret(t *testing.T) {
+	t.Parallel()
+	d := open(t, memkv.New(), "one")
+	m := enter(t, d, one)
+	old := get(t, d, m.Pool).Secret
+	change(t, d, m.Pool, func(rec *xenapi.Pool) { rec.Secret = "" })
+	if again := enter(t, d, one); again.Fresh || again.Pool != m.Pool {
+		t.Errorf("the pool was made anew: %+v", again)
+	}
+	if now := get(t, d, m.Pool).Secret; len(now) < 40 || now == old {
+		t.Errorf("its secret has %d bytes", len(now))
+	}
+}
+
 // At every start the rows are found again by the host's uuid: what the machine says is made anew, what an
 // administrator said stays.
 func TestEnteringAgain(t *testing.T) {

@@ -75,6 +75,15 @@ func Nearest(tx *db.Tx, me xenapi.Ref[xenapi.Host], sr xenapi.Ref[xenapi.SR]) xe
 	return ""
 }
 
+// Writer is the one host that writes what the pool itself keeps on an SR: the coordinator if it sees the SR, else the first
+// that does; the coordinator again where none does, for somebody to say so.
+func Writer(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) xenapi.Ref[xenapi.Host] {
+	if hosts := Seeing(tx, sr); len(hosts) > 0 {
+		return hosts[0]
+	}
+	return Coordinator(tx)
+}
+
 // Lacking lists the patches that the coordinator has and a host has not, in the order in which the coordinator got them.
 func Lacking(tx *db.Tx, host xenapi.Ref[xenapi.Host]) []xenapi.Ref[xenapi.PoolPatch] {
 	var rows []xenapi.HostPatch

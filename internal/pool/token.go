@@ -14,7 +14,7 @@ const maxTokens = 16
 
 // joinToken is a token that was given out. It is of no use to who reads it.
 type joinToken struct {
-	Hash    string    `json:"hash" xenapi:"internal"`
+	Hash    string    `json:"hash" xenapi:"internal,secret"`
 	Expires time.Time `json:"expires" xenapi:"internal"`
 }
 

@@ -56,9 +56,9 @@ func (s *Service) AllowedOnVDI(tx *db.Tx, rec xenapi.VDI) []xenapi.VDIOperation 
 		xenapi.VDIOperationClone:    data && can("VDI_CLONE"),
 		xenapi.VDIOperationSnapshot: data && can("VDI_SNAPSHOT"),
 		xenapi.VDIOperationUpdate:   true,
-		xenapi.VDIOperationResize:   data && can("VDI_RESIZE") && len(users) == 0,
-		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && idle,
-		xenapi.VDIOperationForget:   idle,
+		xenapi.VDIOperationResize:   data && can("VDI_RESIZE") && len(users) == 0 && !rec.MetadataLatest,
+		xenapi.VDIOperationDestroy:  can("VDI_DELETE") && rec.Managed && idle && !rec.MetadataLatest,
+		xenapi.VDIOperationForget:   idle && !rec.MetadataLatest,
 
 		xenapi.VDIOperationEnableCBT:         can("VDI_CONFIG_CBT") && ofADisk(rec) && !rec.IsASnapshot,
 		xenapi.VDIOperationDisableCBT:        can("VDI_CONFIG_CBT") && ofADisk(rec) && !rec.IsASnapshot,

@@ -25,6 +25,7 @@ type Attachment struct {
 
 	service *Service
 	object  string
+	replica bool
 }
 
 // Attach opens a VDI for the task. Several tasks may read a VDI at once; one that writes is alone.
@@ -34,7 +35,7 @@ func (s *Service) Attach(ctx context.Context, t *task.Task, ref xenapi.Ref[xenap
 	if err := s.hasData(ref); err != nil {
 		return nil, err
 	}
-	return s.attachAny(ctx, t, ref, mode)
+	return s.attachImage(ctx, t, &Attachment{VDI: ref, Mode: mode})
 }
 
 // hasData refuses a VDI whose content is no disk's any more.
@@ -46,12 +47,19 @@ func (s *Service) hasData(ref xenapi.Ref[xenapi.VDI]) error {
 	return err
 }
 
-func (s *Service) attachAny(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], mode Mode) (*Attachment, error) {
+// AttachReplica is Attach for writing by whoever keeps the pool's database in a VDI; nobody else may write to that. Errors:
+// those of Attach, OPERATION_NOT_ALLOWED when the database is not kept there any more.
+func (s *Service) AttachReplica(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (*Attachment, error) {
+	return s.attachImage(ctx, t, &Attachment{VDI: ref, Mode: ReadWrite, replica: true})
+}
+
+func (s *Service) attachImage(ctx context.Context, t *task.Task, a *Attachment) (*Attachment, error) {
+	ref, mode := a.VDI, a.Mode
 	rec, sr, err := s.vdiOnSR(ref)
 	if err != nil {
 		return nil, err
 	}
-	a := &Attachment{VDI: ref, Mode: mode, service: s, object: rec.UUID + " " + t.Ref().String()}
+	a.service, a.object = s, rec.UUID+" "+t.Ref().String()
 	if err := s.patiently(ctx, func(tx *db.Tx) error { return a.claim(tx, t, ref) }); err != nil {
 		return nil, err
 	}
@@ -72,6 +80,12 @@ func (a *Attachment) claim(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) 
 	}
 	if err := claimable(tx, ref, vdi, a.Mode); err != nil {
 		return err
+	}
+	switch {
+	case a.replica && !vdi.MetadataLatest:
+		return xenapi.ErrOperationNotAllowed("the pool's database is not kept in the VDI")
+	case a.Mode == ReadWrite && vdi.MetadataLatest && !a.replica:
+		return xenapi.ErrVDIInUse(ref, "attach")
 	}
 	dropDead(tx, vdi.CurrentOperations)
 	for by, op := range vdi.CurrentOperations {
@@ -132,6 +146,11 @@ func (a *Attachment) Grow(ctx context.Context, t *task.Task, size int64) error {
 		}
 		return nil
 	})
+}
+
+// Owned reports whether a row of the database is the record of this attachment.
+func (a *Attachment) Owned(class, ref string) bool {
+	return task.IsBelonging(class, ref, kindAttachment, a.object)
 }
 
 // uuidOfVDI is the UUID of the VDI that a belonging is, or uses.

@@ -108,10 +108,18 @@ func (s *Service) compare(tx *db.Tx, sr audited, images []Image) []check.Fault {
 // withoutContent is the fault of a VDI whose content somebody has removed. It may come back, from wherever it was moved
 // to, so only a person can say that it is gone.
 func withoutContent(sr audited, location string, row xenapi.VDI) check.Fault {
-	return check.Fault{
+	fault := check.Fault{
 		Invariant: "I2", Object: "VDI " + row.UUID, Problem: "its image " + location + " is not on SR " + sr.uuid,
 		Advice: "restore the file, or give the VDI up: poolpatch vdi destroy " + row.UUID,
 	}
+	if row.MetadataLatest {
+		fault.Problem += ", and the pool's database is to be kept in it"
+		fault.Advice = "end that, and begin anew: xe sr-disable-database-replication uuid=" + sr.uuid + ", then xe sr-enable-database-replication"
+		if row.Type == xenapi.VDITypeRedoLog {
+			fault.Advice = "end that, and begin anew: xe pool-disable-redo-log, then xe pool-enable-redo-log sr-uuid=" + sr.uuid
+		}
+	}
+	return fault
 }
 
 // compareImage looks at content that a row knows. Whatever is wrong with what the SR remembers of it, the row remembers it too.

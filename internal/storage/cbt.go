@@ -72,7 +72,7 @@ func (s *Service) side(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 	if err != nil {
 		return side, nil, err
 	}
-	a, err := s.attachAny(ctx, t, ref, ReadOnly)
+	a, err := s.attachImage(ctx, t, &Attachment{VDI: ref, Mode: ReadOnly})
 	if err != nil {
 		return side, nil, err
 	}

@@ -118,7 +118,7 @@ func (s *Service) UnplugVBD(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		return s.release(tx, t, l)
 	})
 	if detached == nil && rec.Mode == xenapi.VBDModeRW {
-		s.remeasure(ctx, rec.VDI)
+		s.Remeasure(ctx, rec.VDI)
 	}
 	return errOr(detached, err)
 }

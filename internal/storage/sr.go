@@ -165,8 +165,27 @@ func (s *Service) ForgetSR(ctx context.Context, t *task.Task, ref xenapi.Ref[xen
 		if err := unplugged(tx, ref); err != nil {
 			return err
 		}
-		return deleteSR(tx, ref)
+		return errOr(TellForgotten(tx, ref), deleteSR(tx, ref))
 	})
+}
+
+// TellForgotten makes a message of an SR that is to be forgotten although the pool's database was kept there.
+func TellForgotten(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
+	for _, vdi := range db.Referrers[xenapi.VDI](tx, "SR", ref) {
+		rec, _ := db.Lookup(tx, vdi)
+		if !rec.MetadataLatest {
+			continue
+		}
+		sr, _ := db.Lookup(tx, ref)
+		_, err := message.Post(tx, xenapi.Message{
+			Name: message.ReplicationEnded, Priority: message.Warning, Cls: xenapi.MessageClassSR, ObjUUID: sr.UUID,
+			Body: fmt.Sprintf("The pool's database is not written into VDI %s any more: its SR %s (%s) was forgotten.", rec.UUID, sr.UUID, sr.NameLabel),
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unplugged(tx *db.Tx, ref xenapi.Ref[xenapi.SR]) error {
@@ -375,7 +394,7 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []
 	}
 	for _, img := range images {
 		if img.Vanished {
-			if !inUse(tx, img.UUID) {
+			if vdi, _ := db.Lookup(tx, rows[img.Location]); !inUse(tx, img.UUID) && !vdi.MetadataLatest {
 				vanished = append(vanished, img.Location)
 			}
 			continue
@@ -391,7 +410,8 @@ func reconcile(tx *db.Tx, sr xenapi.Ref[xenapi.SR], images []Image) (vanished []
 		delete(rows, img.Location)
 	}
 	for _, gone := range rows {
-		if vdi, _ := db.Lookup(tx, gone); inUse(tx, vdi.UUID) {
+		// That the pool's database is kept in a VDI is not over because its image is gone: who keeps it there tells.
+		if vdi, _ := db.Lookup(tx, gone); inUse(tx, vdi.UUID) || vdi.MetadataLatest {
 			continue
 		}
 		if err := deleteVDI(tx, gone); err != nil {

@@ -26,7 +26,7 @@ func (s *Service) ImportRaw(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 	if _, err = image.ReadFrom(ctx, a.File, &meter{r: r, t: t, ctx: ctx, total: length}, rec.VirtualSize); err != nil {
 		return s.ioError(ctx, rec.SR, rec.VirtualSize, err)
 	}
-	s.remeasure(ctx, ref)
+	s.Remeasure(ctx, ref)
 	return nil
 }
 

@@ -214,7 +214,7 @@ func (s *Service) doom(tx *db.Tx, t *task.Task, ref xenapi.Ref[xenapi.VDI]) (tem
 		return false, err
 	case !rec.Managed:
 		return false, xenapi.ErrVDINotManaged(ref)
-	case len(attachments(tx, rec.UUID)) > 0:
+	case rec.MetadataLatest, len(attachments(tx, rec.UUID)) > 0:
 		return false, xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationDestroy))
 	}
 	owner, owned := task.Owner(tx, kindVDI, rec.UUID)
@@ -287,7 +287,7 @@ func (s *Service) ForgetVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xe
 		if err != nil {
 			return err
 		}
-		if inUse(tx, rec.UUID) {
+		if inUse(tx, rec.UUID) || rec.MetadataLatest {
 			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationForget))
 		}
 		if err := db.Change(tx, rec.SR, func(sr *xenapi.SR) error { sr.Forgotten = append(sr.Forgotten, rec.UUID); return nil }); err != nil {
@@ -342,7 +342,7 @@ func (s *Service) introduce(ctx context.Context, sr SR, ref xenapi.Ref[xenapi.VD
 // attached by others, SR_FULL.
 func (s *Service) ResizeVDI(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.VDI], size int64) error {
 	return s.resize(ctx, t, ref, size, func(tx *db.Tx, rec xenapi.VDI) error {
-		if len(attachments(tx, rec.UUID)) > 0 {
+		if rec.MetadataLatest || len(attachments(tx, rec.UUID)) > 0 {
 			return xenapi.ErrVDIInUse(ref, string(xenapi.VDIOperationResize))
 		}
 		return nil
@@ -488,9 +488,9 @@ func (s *Service) removeImage(ctx context.Context, ref xenapi.Ref[xenapi.SR], uu
 	return sr.Destroy(ctx, img.Location)
 }
 
-// remeasure records how much of its SR a VDI takes after its content was written. Where that cannot be told now, the next scan
+// Remeasure records how much of its SR a VDI takes after its content was written. Where that cannot be told now, the next scan
 // tells it.
-func (s *Service) remeasure(ctx context.Context, ref xenapi.Ref[xenapi.VDI]) {
+func (s *Service) Remeasure(ctx context.Context, ref xenapi.Ref[xenapi.VDI]) {
 	rec, sr, err := s.vdiOnSR(ref)
 	if err != nil {
 		return

@@ -33,6 +33,11 @@ func belongingRef(kind, object string) xenapi.Ref[Belonging] {
 	return xenapi.Ref[Belonging](kind + ":" + object)
 }
 
+// IsBelonging reports whether a row of the database is the belonging of a kind and name.
+func IsBelonging(class, ref, kind, object string) bool {
+	return class == Belonging{}.Class() && ref == string(belongingRef(kind, object))
+}
+
 // Own records, before it is made, a thing of the given kind as the task's. Things that several tasks may
 // have of one object (attachments) carry the task in the object's name.
 func (t *Task) Own(tx *db.Tx, kind, object string, detail map[string]string) error {

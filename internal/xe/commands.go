@@ -50,6 +50,9 @@ func declared() []command {
 		{"sr-destroy", "uuid", "", "Destroy the SR", on("SR", "destroy"), nil},
 		{"sr-update", "uuid", "", "Refresh the fields of the SR object in the database", on("SR", "update"), nil},
 
+		{"sr-enable-database-replication", "uuid", "", "Keep the pool's database on the SR too", on("SR", "enable_database_replication"), nil},
+		{"sr-disable-database-replication", "uuid", "", "Keep the pool's database on the SR no longer, and destroy what is there", on("SR", "disable_database_replication"), nil},
+
 		{"sr-data-source-list", "uuid", "", "List what is measured of an SR", srSources, nil},
 		{"sr-data-source-query", "uuid data-source", "", "Print what is measured of an SR now", srSource, nil},
 		{"sr-data-source-record", "uuid data-source", "", "Record what is measured of an SR", onSRSource("record_data_source"), nil},
@@ -95,6 +98,8 @@ func declared() []command {
 		{"pool-eject", "host-uuid", "force", "Instruct host to leave an existing pool", poolEject, nil},
 		{"pool-designate-new-master", "host-uuid", "", "Request an orderly handover of the role of master to another host", poolDesignate, nil},
 		{"pool-sync-database", "", "", "Synchronise the current database across all hosts in the pool", send("pool.sync_database"), nil},
+		{"pool-enable-redo-log", "sr-uuid", "", "Keep the pool's database on an SR too, written after each change", poolEnableRedoLog, nil},
+		{"pool-disable-redo-log", "", "", "End the redo log, and destroy what is there", send("pool.disable_redo_log"), nil},
 		{"pool-recover-slaves", "", "", "Lead hosts that have lost their coordinator back to it; print their UUIDs", poolRecoverSlaves, nil},
 		{"pool-emergency-transition-to-master", "", "", "Make the host that is asked the coordinator", send("pool.emergency_transition_to_master"), nil},
 		{"pool-enable-tls-verification", "", "", "Have hosts verify the certificates of one another", send("pool.enable_tls_verification"), nil},

@@ -204,3 +204,12 @@ func changePassword(ctx context.Context, r *run) error {
 	_, err := r.call(ctx, "session.change_password", r.text("old", ""), r.text("new", ""))
 	return err
 }
+
+func poolEnableRedoLog(ctx context.Context, r *run) error {
+	sr, err := r.refOf(ctx, "SR", "sr-uuid")
+	if err != nil {
+		return err
+	}
+	_, err = r.call(ctx, "pool.enable_redo_log", sr)
+	return err
+}

@@ -1,7 +1,7 @@
-// Package memkv is a db.Store in memory, for tests: it keeps the rules of the real one and fails where it
-// is told to.
+// Package memkv is a db.Store in memory, for tests and for backups that are opened to be read: it keeps the rules of the real
+// one and fails where it is told to.
 //
-// It is not for data that matters, and it never forgets a revision unless Compact is called. Its
+// It is not for data that must last, and it never forgets a revision unless Compact is called. Its
 // invariant: a commit is one revision, seen whole or not at all by every load and watch. Two databases
 // opened over one Store are two hosts of a pool. Start reading with Commit.
 package memkv
