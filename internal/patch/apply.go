@@ -10,6 +10,7 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/message"
+	"poolpatch/internal/rollout"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -50,10 +51,20 @@ func (s *Service) hold(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.
 // the same private copy. Errors: PATCH_ALREADY_APPLIED, OTHER_OPERATION_IN_PROGRESS, those of Precheck,
 // PATCH_APPLY_FAILED, PATCH_APPLY_FAILED_BACKUP_FILES_EXIST.
 func (s *Service) Apply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (string, error) {
+	return s.apply(ctx, t, ref, host, false)
+}
+
+// ApplyUnattended is Apply where no person has named the patch: one that was interrupted on the host is PATCH_APPLY_FAILED,
+// and is not run again (I3).
+func (s *Service) ApplyUnattended(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (string, error) {
+	return s.apply(ctx, t, ref, host, true)
+}
+
+func (s *Service) apply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host], unattended bool) (string, error) {
 	if err := s.here(host); err != nil {
 		return "", err
 	}
-	row, err := s.claimApply(ctx, t, ref)
+	row, err := s.claimApply(ctx, t, ref, unattended)
 	if err != nil {
 		return "", err
 	}
@@ -151,7 +162,7 @@ func (s *Service) identify(ctx context.Context, ref xenapi.Ref[xenapi.PoolPatch]
 }
 
 // claimApply makes the host_patch row of an attempt.
-func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch]) (xenapi.Ref[xenapi.HostPatch], error) {
+func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], unattended bool) (xenapi.Ref[xenapi.HostPatch], error) {
 	var row xenapi.Ref[xenapi.HostPatch]
 	err := s.db.Update(ctx, func(tx *db.Tx) (err error) {
 		if _, err := db.Get(tx, ref); err != nil {
@@ -164,6 +175,8 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 			return xenapi.ErrPatchAlreadyApplied(ref)
 		case state.Busy():
 			return xenapi.ErrOtherOperationInProgress("Pool_patch", ref.String(), opApply)
+		case state == Interrupted && unattended:
+			return interrupted(tx, ref, s.host)
 		}
 		if err := claim(tx, ref, t.Ref(), opApply, s.host); err != nil {
 			return err
@@ -180,6 +193,23 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, ref xenapi.Ref[x
 		return change(tx, row, Claim, func(rec *xenapi.HostPatch) { rec.Task = t.Ref() })
 	})
 	return row, err
+}
+
+// interrupted is the error of a host of which nobody knows how far a patch came.
+func interrupted(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], on xenapi.Ref[xenapi.Host]) *xenapi.Error {
+	patch, _ := db.Lookup(tx, ref)
+	host, _ := db.Lookup(tx, on)
+	return rollout.Interruption(patch.UUID, host.NameLabel)
+}
+
+// Torn lists an error for each patch that was interrupted on a host, in the order of the rows.
+func Torn(tx *db.Tx, host xenapi.Ref[xenapi.Host]) (all []*xenapi.Error) {
+	for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", host) {
+		if rec, ok := db.Lookup(tx, row); ok && State(rec.State) == Interrupted {
+			all = append(all, interrupted(tx, rec.PoolPatch, host))
+		}
+	}
+	return all
 }
 
 // noOther refuses an apply while another patch is applied on this host: their programs would change it at the same time.

@@ -22,6 +22,11 @@ const readBuffer = 64 << 10
 // PATCH_ALREADY_EXISTS, OTHER_OPERATION_IN_PROGRESS, TASK_CANCELLED, and the reader's own when the
 // client went away.
 func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, length int64) (xenapi.Ref[xenapi.PoolPatch], error) {
+	return s.Take(ctx, t, body, length, "")
+}
+
+// Take is Upload of a patch whose UUID is known before: a file that turns out to be another patch is INVALID_PATCH. "" is any.
+func (s *Service) Take(ctx context.Context, t *task.Task, body io.Reader, length int64, uuid string) (xenapi.Ref[xenapi.PoolPatch], error) {
 	// Clients probe with an empty body: nothing may be made before there is a byte.
 	r := bufio.NewReaderSize(body, readBuffer)
 	if _, err := r.Peek(1); err != nil {
@@ -44,6 +49,9 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-received")
+	if uuid != "" && a.info.UUID != uuid {
+		return "", xenapi.ErrInvalidPatch(fmt.Sprintf("it is patch %s, not %s", a.info.UUID, uuid))
+	}
 	t.About("pool_patch " + a.info.UUID)
 	if ref, done, err := s.known(ctx, &a); done || err != nil {
 		return ref, err
@@ -168,6 +176,16 @@ func (s *Service) hasContent(tx *db.Tx, rec xenapi.PoolPatch) bool {
 		return true
 	}
 	return s.legacyExists(rec.Filename)
+}
+
+// Holds reports whether the pool has the content of a patch.
+func (s *Service) Holds(tx *db.Tx, uuid string) bool {
+	ref, err := db.ByUUID[xenapi.PoolPatch](tx, uuid)
+	if err != nil {
+		return false
+	}
+	rec, _ := db.Lookup(tx, ref)
+	return s.hasContent(tx, rec)
 }
 
 // publish makes the arrival known: one transaction writes the record, the VDI's labels and the task's
