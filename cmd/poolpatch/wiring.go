@@ -31,6 +31,7 @@ import (
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/filesr"
@@ -54,7 +55,7 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), repository.Tables(), message.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
@@ -72,20 +73,21 @@ type host struct {
 	paths    paths
 	log      *slog.Logger
 
-	place    pool.Place
-	door     *httpd.Door
-	database *database
-	moved    chan struct{} // closed when the host is to start again in another place
-	moving   sync.Once
-	ending   chan error // takes how the daemon is to end, from whoever tells it over the API
-	db       *db.DB
-	auth     *auth.Service
-	tasks    *task.Service
-	cluster  *pool.Cluster
-	storage  *storage.Service
-	patches  *patch.Service
-	events   *event.Service
-	server   *httpd.Server
+	place        pool.Place
+	door         *httpd.Door
+	database     *database
+	moved        chan struct{} // closed when the host is to start again in another place
+	moving       sync.Once
+	ending       chan error // takes how the daemon is to end, from whoever tells it over the API
+	db           *db.DB
+	auth         *auth.Service
+	tasks        *task.Service
+	cluster      *pool.Cluster
+	storage      *storage.Service
+	patches      *patch.Service
+	repositories *repository.Service
+	events       *event.Service
+	server       *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
 	// ownCertificate says that the administrator keeps its file.
@@ -142,7 +144,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
-	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: storage.Concerned})
+	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
 	h.storage = storage.New(h.db, me, drivers(), p.mounts, log, storage.Options{Others: others, Step: atStep})
@@ -155,9 +157,12 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Others:       others,
 		Fetch:        others.FetchPatch,
 	})
+	h.repositories = repository.New(h.db, me, h.tasks, h.patches, log, repository.Options{
+		Keys: p.keys, Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil }, Alive: pool.Alive, Step: atStep,
+	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Repositories: h.repositories, Events: h.events,
 		Machine: machine.New(p.root, machine.Options{}), Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
@@ -166,6 +171,11 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Backup: h.backup,
 	}, log)
 	return h, nil
+}
+
+// concerned are the objects that look different after a row of another class has changed.
+func concerned(tx *db.Tx, c db.RowChange) []db.Object {
+	return append(storage.Concerned(tx, c), repository.Concerned(tx, c)...)
 }
 
 // backup writes the pool's records but for those that end with the daemons that made them.
@@ -213,7 +223,10 @@ func (h *host) recover(ctx context.Context) error {
 	if err := h.storage.Recover(ctx); err != nil {
 		return err
 	}
-	return h.patches.Recover(ctx)
+	if err := h.patches.Recover(ctx); err != nil {
+		return err
+	}
+	return h.repositories.Recover(ctx)
 }
 
 // firstStart gives a new host a local SR, and a new pool what it needs besides to take a patch: a password for root and
@@ -306,6 +319,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group.Go(func() error { return untilDone(ctx, h.tasks.WatchCancels) })
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { return untilDone(ctx, h.patches.DriveRollouts) })
+	group.Go(func() error { return untilDone(ctx, h.repositories.SyncWhenDue) })
 	group.Go(func() error { h.collect(ctx); return nil })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error { return pool.Lead(ctx, h.db, h.member.Host, h.findLegacy) })

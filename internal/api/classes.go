@@ -11,5 +11,6 @@ func Classes() []*xenapi.Class {
 		xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.VM](),
 		xenapi.ClassOf[xenapi.VBD](),
 		xenapi.ClassOf[xenapi.User](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Subject](), xenapi.ClassOf[xenapi.Message](),
+		xenapi.ClassOf[xenapi.Repository](), xenapi.ClassOf[xenapi.Secret](),
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"poolpatch/internal/machine"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -21,10 +22,12 @@ type Services struct {
 	Tasks   *task.Service
 	Storage *storage.Service
 	Patches *patch.Service
-	Events  *event.Service
-	Machine *machine.Machine
-	Daemon  Daemon
-	Host    xenapi.Ref[xenapi.Host]
+	// Repositories are where the pool fetches patches from.
+	Repositories *repository.Service
+	Events       *event.Service
+	Machine      *machine.Machine
+	Daemon       Daemon
+	Host         xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
 	// Cluster is who is in the pool; nil where that never changes.
@@ -122,7 +125,7 @@ func (a *API) handlers() map[string]any {
 		"pool.disable_local_storage_caching":                         a.poolNothingToDo,
 		"pool.disable_redo_log":                                      a.poolDisableRedoLog,
 		"pool.disable_client_certificate_auth":                       a.poolNothingToDo,
-		"pool.disable_repository_proxy":                              a.poolNothingToDo,
+		"pool.disable_repository_proxy":                              a.poolDisableRepositoryProxy,
 		"pool.deconfigure_wlb":                                       a.poolDeconfigureWLB,
 		"pool.disable_external_auth":                                 a.poolDisableExternalAuth,
 		"pool.detect_nonhomogeneous_external_auth":                   a.poolNothingToDo,
@@ -209,6 +212,22 @@ func (a *API) handlers() map[string]any {
 		"pool_patch.pool_clean":            a.patchPoolClean,
 		"pool_patch.destroy":               a.patchDestroy,
 		"host_patch.destroy":               a.hostPatchDestroy,
+
+		"Repository.introduce":            a.repositoryIntroduce,
+		"Repository.forget":               a.repositoryForget,
+		"Repository.set_gpgkey_path":      a.repositorySetKeyPath,
+		"pool.add_repository":             a.poolAddRepository,
+		"pool.remove_repository":          a.poolRemoveRepository,
+		"pool.set_repositories":           a.poolSetRepositories,
+		"pool.sync_updates":               a.poolSyncUpdates,
+		"pool.check_update_readiness":     a.poolCheckUpdateReadiness,
+		"pool.configure_repository_proxy": a.poolConfigureRepositoryProxy,
+		"pool.configure_update_sync":      a.poolConfigureUpdateSync,
+		"pool.set_update_sync_enabled":    a.poolSetUpdateSyncEnabled,
+		"host.apply_updates":              a.hostApplyUpdates,
+		"secret.create":                   a.secretCreate,
+		"secret.introduce":                a.secretIntroduce,
+		"secret.destroy":                  a.secretDestroy,
 
 		"event.from":           a.eventFrom,
 		"event.inject":         a.eventInject,

@@ -22,6 +22,7 @@ import (
 	"poolpatch/internal/message"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -53,13 +54,13 @@ type pool struct {
 }
 
 func tables() (all []db.Table) {
-	return []db.Table{
+	return append(repository.Tables(),
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
-	}
+	)
 }
 
 // newEmpty is a pool with nothing in its database.
@@ -79,7 +80,8 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Daemon: p, Host: here, Others: p.others}, log)
+	repositories := repository.New(d, here, p.tasks, patches, log, repository.Options{Keys: root})
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Repositories: repositories, Events: follow(t, d, p.auth), Machine: p.machine(), Daemon: p, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -126,7 +128,9 @@ func (probing) Probe(_ context.Context, deviceConfig map[string]string) (string,
 
 // follow tells of events until the test ends.
 func follow(t testing.TB, d *db.DB, sessions *auth.Service) *event.Service {
-	events := event.New(d, event.Options{Classes: api.Classes(), Open: sessions.Open, Concerned: storage.Concerned})
+	events := event.New(d, event.Options{Classes: api.Classes(), Open: sessions.Open, Concerned: func(tx *db.Tx, c db.RowChange) []db.Object {
+		return append(storage.Concerned(tx, c), repository.Concerned(tx, c)...)
+	}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = events.Run(ctx) })

@@ -31,6 +31,7 @@ import (
 	"poolpatch/internal/metrics"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -100,13 +101,13 @@ func (a *alarms) lines() []string {
 }
 
 func tables() []db.Table {
-	return []db.Table{
+	return append(repository.Tables(),
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
-	}
+	)
 }
 
 func newSite(t testing.TB) *site {
@@ -130,7 +131,7 @@ func newSite(t testing.TB) *site {
 	s.newSR(t)
 	s.serve(t, httpd.New(httpd.Services{
 		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Repositories: repository.New(d, here, s.tasks, patches, log, repository.Options{Keys: root}), Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
 	}, log))
 	return s
 }

@@ -37,6 +37,7 @@ const (
 	SRNearlyFull          = "SR_NEARLY_FULL"
 	HostLost              = "HOST_LOST"
 	HostBack              = "HOST_BACK"
+	UpdateSyncFailed      = "PERIODIC_UPDATE_SYNC_FAILED"
 )
 
 // Tables are what the package keeps.
