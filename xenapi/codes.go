@@ -142,6 +142,19 @@ const (
 	CodeSubjectCannotBeResolved                   = "SUBJECT_CANNOT_BE_RESOLVED"
 	CodeChangePasswordRejected                    = "CHANGE_PASSWORD_REJECTED"
 	CodeUserIsNotLocalSuperuser                   = "USER_IS_NOT_LOCAL_SUPERUSER"
+	CodeInvalidBaseURL                            = "INVALID_BASE_URL"
+	CodeInvalidGPGKeyPath                         = "INVALID_GPGKEY_PATH"
+	CodeRepositoryAlreadyExists                   = "REPOSITORY_ALREADY_EXISTS"
+	CodeRepositoryIsInUse                         = "REPOSITORY_IS_IN_USE"
+	CodeNoRepositoryEnabled                       = "NO_REPOSITORY_ENABLED"
+	CodeNoRepositoriesConfigured                  = "NO_REPOSITORIES_CONFIGURED"
+	CodeSyncUpdatesInProgress                     = "SYNC_UPDATES_IN_PROGRESS"
+	CodeReposyncFailed                            = "REPOSYNC_FAILED"
+	CodeUpdateinfoHashMismatch                    = "UPDATEINFO_HASH_MISMATCH"
+	CodeUpdatesRequireSync                        = "UPDATES_REQUIRE_SYNC"
+	CodeInvalidRepositoryProxyURL                 = "INVALID_REPOSITORY_PROXY_URL"
+	CodeInvalidRepositoryProxyCredential          = "INVALID_REPOSITORY_PROXY_CREDENTIAL"
+	CodeInvalidUpdateSyncDay                      = "INVALID_UPDATE_SYNC_DAY"
 )
 
 // sentences explains each code to a person.
@@ -283,6 +296,19 @@ var sentences = map[string]string{
 	CodeSubjectCannotBeResolved:                   "The identifier names no user of the pool.",
 	CodeChangePasswordRejected:                    "The new password was not taken.",
 	CodeUserIsNotLocalSuperuser:                   "Only the local superuser may do this.",
+	CodeInvalidBaseURL:                            "The base URL is not one of a repository.",
+	CodeInvalidGPGKeyPath:                         "The path of the GPG key is not the name of a file of trusted keys.",
+	CodeRepositoryAlreadyExists:                   "There is a repository with this name or URL already.",
+	CodeRepositoryIsInUse:                         "The repository is one of those that the pool fetches patches from.",
+	CodeNoRepositoryEnabled:                       "The pool fetches patches from no repository.",
+	CodeNoRepositoriesConfigured:                  "The pool has no repositories.",
+	CodeSyncUpdatesInProgress:                     "Patches are fetched from the repositories now.",
+	CodeReposyncFailed:                            "The patches of a repository could not be fetched.",
+	CodeUpdateinfoHashMismatch:                    "The hash is not that of the patches that were fetched last.",
+	CodeUpdatesRequireSync:                        "Patches must be fetched from the repositories again.",
+	CodeInvalidRepositoryProxyURL:                 "The URL of the repository proxy is not one.",
+	CodeInvalidRepositoryProxyCredential:          "The user name or password of the repository proxy cannot be one.",
+	CodeInvalidUpdateSyncDay:                      "The day cannot be one on which patches are fetched.",
 }
 
 // ErrSessionAuthenticationFailed makes SESSION_AUTHENTICATION_FAILED: the user name or password was wrong.
@@ -981,4 +1007,69 @@ func ErrChangePasswordRejected(message string) *Error {
 // ErrUserIsNotLocalSuperuser makes USER_IS_NOT_LOCAL_SUPERUSER: only the local superuser may do this.
 func ErrUserIsNotLocalSuperuser(message string) *Error {
 	return NewError(CodeUserIsNotLocalSuperuser, message)
+}
+
+// ErrInvalidBaseURL makes INVALID_BASE_URL: the base URL is not one of a repository.
+func ErrInvalidBaseURL(url string) *Error {
+	return NewError(CodeInvalidBaseURL, url)
+}
+
+// ErrInvalidGPGKeyPath makes INVALID_GPGKEY_PATH: the path of the GPG key is not the name of a file of trusted keys.
+func ErrInvalidGPGKeyPath(gpgkeyPath string) *Error {
+	return NewError(CodeInvalidGPGKeyPath, gpgkeyPath)
+}
+
+// ErrRepositoryAlreadyExists makes REPOSITORY_ALREADY_EXISTS: there is a repository with this name or URL already.
+func ErrRepositoryAlreadyExists(repository Ref[Repository]) *Error {
+	return NewError(CodeRepositoryAlreadyExists, repository.String())
+}
+
+// ErrRepositoryIsInUse makes REPOSITORY_IS_IN_USE: the repository is one of those that the pool fetches patches from.
+func ErrRepositoryIsInUse() *Error {
+	return NewError(CodeRepositoryIsInUse)
+}
+
+// ErrNoRepositoryEnabled makes NO_REPOSITORY_ENABLED: the pool fetches patches from no repository.
+func ErrNoRepositoryEnabled() *Error {
+	return NewError(CodeNoRepositoryEnabled)
+}
+
+// ErrNoRepositoriesConfigured makes NO_REPOSITORIES_CONFIGURED: the pool has no repositories.
+func ErrNoRepositoriesConfigured() *Error {
+	return NewError(CodeNoRepositoriesConfigured)
+}
+
+// ErrSyncUpdatesInProgress makes SYNC_UPDATES_IN_PROGRESS: patches are fetched from the repositories now.
+func ErrSyncUpdatesInProgress() *Error {
+	return NewError(CodeSyncUpdatesInProgress)
+}
+
+// ErrReposyncFailed makes REPOSYNC_FAILED: the patches of a repository could not be fetched.
+func ErrReposyncFailed(repository Ref[Repository], reason string) *Error {
+	return NewError(CodeReposyncFailed, repository.String(), reason)
+}
+
+// ErrUpdateinfoHashMismatch makes UPDATEINFO_HASH_MISMATCH: the hash is not that of the patches that were fetched last.
+func ErrUpdateinfoHashMismatch() *Error {
+	return NewError(CodeUpdateinfoHashMismatch)
+}
+
+// ErrUpdatesRequireSync makes UPDATES_REQUIRE_SYNC: patches must be fetched from the repositories again.
+func ErrUpdatesRequireSync() *Error {
+	return NewError(CodeUpdatesRequireSync)
+}
+
+// ErrInvalidRepositoryProxyURL makes INVALID_REPOSITORY_PROXY_URL: the URL of the repository proxy is not one.
+func ErrInvalidRepositoryProxyURL(url string) *Error {
+	return NewError(CodeInvalidRepositoryProxyURL, url)
+}
+
+// ErrInvalidRepositoryProxyCredential makes INVALID_REPOSITORY_PROXY_CREDENTIAL: the user name or password of the repository proxy cannot be one.
+func ErrInvalidRepositoryProxyCredential() *Error {
+	return NewError(CodeInvalidRepositoryProxyCredential)
+}
+
+// ErrInvalidUpdateSyncDay makes INVALID_UPDATE_SYNC_DAY: the day cannot be one on which patches are fetched.
+func ErrInvalidUpdateSyncDay(day int64) *Error {
+	return NewError(CodeInvalidUpdateSyncDay, strconv.FormatInt(day, 10))
 }

@@ -81,6 +81,20 @@ func (UpdateSyncFrequency) Values() []string {
 	return []string{"daily", "weekly"}
 }
 
+// RepositoryOrigin is the enum origin of repositories.
+type RepositoryOrigin string
+
+const (
+	RepositoryOriginRemote     RepositoryOrigin = "remote"
+	RepositoryOriginBundle     RepositoryOrigin = "bundle"
+	RepositoryOriginRemotePool RepositoryOrigin = "remote_pool"
+)
+
+// Values lists the enum in its declared order.
+func (RepositoryOrigin) Values() []string {
+	return []string{"remote", "bundle", "remote_pool"}
+}
+
 // HostAllowedOperation is the enum host_allowed_operations.
 type HostAllowedOperation string
 

@@ -9,7 +9,6 @@ type (
 	PGPU           struct{}
 	PIF            struct{}
 	PUSB           struct{}
-	Repository     struct{}
 	VBDMetrics     struct{}
 	VGPU           struct{}
 	VIF            struct{}
@@ -25,7 +24,6 @@ type (
 	Crashdump      struct{}
 	HostCPU        struct{}
 	HostCrashdump  struct{}
-	Secret         struct{}
 )
 
 // Class names the XenAPI class.
@@ -45,9 +43,6 @@ func (PIF) Class() string { return "PIF" }
 
 // Class names the XenAPI class.
 func (PUSB) Class() string { return "PUSB" }
-
-// Class names the XenAPI class.
-func (Repository) Class() string { return "Repository" }
 
 // Class names the XenAPI class.
 func (VBDMetrics) Class() string { return "VBD_metrics" }
@@ -93,6 +88,3 @@ func (HostCPU) Class() string { return "host_cpu" }
 
 // Class names the XenAPI class.
 func (HostCrashdump) Class() string { return "host_crashdump" }
-
-// Class names the XenAPI class.
-func (Secret) Class() string { return "secret" }

@@ -106,6 +106,11 @@ var parameterNames = map[string][]string{
 	CodeEventFromTokenParseFailure:              {"token"},
 	CodeChangePasswordRejected:                  {"msg"},
 	CodeUserIsNotLocalSuperuser:                 {"msg"},
+	CodeInvalidBaseURL:                          {"url"},
+	CodeInvalidGPGKeyPath:                       {"gpgkey_path"},
+	CodeRepositoryAlreadyExists:                 {"ref"},
+	CodeInvalidRepositoryProxyURL:               {"url"},
+	CodeInvalidUpdateSyncDay:                    {"day"},
 }
 
 // ParameterNames are the declared names of the error's parameters; there may be more or fewer of these.

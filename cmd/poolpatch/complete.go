@@ -29,6 +29,8 @@ var completed = map[string][]offer{
 	"pbd create": {named(srs)}, "pbd plug": {named(pbds)}, "pbd unplug": {named(pbds)}, "pbd destroy": {named(pbds)},
 	"host show": {named(hosts)}, "host rename": {named(hosts), none}, "host enable": {named(hosts)}, "host disable": {named(hosts)}, "host destroy": {named(hosts)},
 	"pool eject": {named(hosts)}, "pool designate": {named(hosts)}, "pool level": {named(hosts)}, "pool join": {none},
+	"repository add": {none}, "repository remove": {named(repositories)}, "repository apply": {none},
+	"repository schedule": {these("daily", "off", "0", "1", "2", "3", "4", "5", "6")}, "repository proxy": {these("off")},
 	"task wait": {named(tasks)}, "task cancel": {named(tasks)},
 	"user add": {none}, "user remove": {named(users)}, "user password": {named(users)},
 }
@@ -38,7 +40,7 @@ var completedFlags = map[string]offer{
 	"host": named(hosts), "canary": named(hosts), "sr": named(srs), "vdi": named(vdis),
 	"role":      these(xenapi.Roles()...),
 	"log-level": these("debug", "info", "warn", "error"), "pause-after": these(pauses...), "type": these("file"),
-	"server": none, "user": none, "as": none, "token": none, "name": none, "description": none, "full-name": none,
+	"server": none, "user": none, "as": none, "token": none, "name": none, "description": none, "full-name": none, "proxy-user": none, "serial": none, "key-file": none,
 }
 
 func none(*cli) []cobra.Completion { return nil }

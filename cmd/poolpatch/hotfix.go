@@ -23,7 +23,7 @@ func (c *cli) hotfixCommand() *cobra.Command {
 A patch is a program in an OpenPGP signed message (docs/patch-file.md). "build" makes such a
 program of a directory that holds patch.json, the tree payload/, the script apply and, if you
 like, the script precheck; "sign" signs it, as "gpg --sign" does.`,
-		c.hotfixBuild(), c.hotfixSign(), c.hotfixVerify(), c.hotfixInfo(), c.hotfixKey())
+		c.hotfixBuild(), c.hotfixSign(), c.hotfixVerify(), c.hotfixInfo(), c.hotfixIndex(), c.hotfixKey())
 }
 
 func fileFlag(cmd *cobra.Command, file *string) *cobra.Command {
@@ -197,23 +197,12 @@ this machine: only what a trusted key has signed is run.`,
 	}, &t)
 }
 
-func (c *cli) patchInfo(ctx context.Context, v *hotfix.Verifier, in io.Reader) (err error) {
-	dir, err := os.MkdirTemp("", "poolpatch-info-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	program, err := v.Extract(ctx, in, hotfix.Dir(dir))
-	if err != nil {
-		return err
-	}
-	info, err := hotfix.RunInfo(ctx, program, hotfix.Env{Root: c.root})
-	if err != nil {
-		return err
-	}
-	return c.properties("uuid", info.UUID, "name", info.NameLabel, "description", info.NameDescription, "version", info.Version,
-		"afterwards", guidance(xenapi.PoolPatch{AfterApplyGuidance: info.AfterApplyGuidance}),
-		"signed by", program.Signer(), "size", size(program.SignedSize()))
+func (c *cli) patchInfo(ctx context.Context, v *hotfix.Verifier, in io.Reader) error {
+	return c.extracted(ctx, v, in, func(program hotfix.Verified, info hotfix.Info) error {
+		return c.properties("uuid", info.UUID, "name", info.NameLabel, "description", info.NameDescription, "version", info.Version,
+			"afterwards", guidance(xenapi.PoolPatch{AfterApplyGuidance: info.AfterApplyGuidance}),
+			"signed by", program.Signer(), "size", size(program.SignedSize()))
+	})
 }
 
 func (c *cli) hotfixKey() *cobra.Command {

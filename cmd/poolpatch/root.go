@@ -230,7 +230,7 @@ func (c *cli) command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddGroup(&cobra.Group{ID: "pool", Title: "The pool:"}, &cobra.Group{ID: "host", Title: "This host:"},
 		&cobra.Group{ID: "author", Title: "Patch files:"})
-	add(root, "pool", c.poolCommand(), c.patchCommand(), c.vdiCommand(), c.srCommand(), c.pbdCommand(), c.hostCommand(), c.taskCommand(), c.userCommand(), c.xeCommand())
+	add(root, "pool", c.poolCommand(), c.patchCommand(), c.repositoryCommand(), c.vdiCommand(), c.srCommand(), c.pbdCommand(), c.hostCommand(), c.taskCommand(), c.userCommand(), c.xeCommand())
 	add(root, "host", serveCommand(), c.checkCommand(), c.keyCommand())
 	add(root, "author", c.hotfixCommand(), c.demoCommand())
 	root.AddCommand(c.versionCommand())

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -41,7 +43,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"serve": scriptServe, "exits": scriptExits, "interrupt": scriptInterrupt, "interrupt-upload": scriptInterruptUpload,
 			"interrupt-apply": scriptInterruptApply, "pipe": scriptPipe, "tell": scriptTell,
-			"capture": scriptCapture, "flip": scriptFlip, "empty": scriptEmpty, "random": scriptRandom, "sparse": scriptSparse,
+			"capture": scriptCapture, "flip": scriptFlip, "empty": scriptEmpty, "random": scriptRandom, "sparse": scriptSparse, "web": scriptWeb,
 		},
 	})
 }
@@ -224,6 +226,13 @@ func scriptSparse(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), nil, 0o644))
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), n))
+}
+
+// web DIR serves a directory's files over http until the script ends. $WEB is its URL.
+func scriptWeb(ts *testscript.TestScript, _ bool, args []string) {
+	server := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	ts.Defer(server.Close)
+	ts.Setenv("WEB", server.URL)
 }
 
 // empty DIR wants a directory in which nothing is left.

@@ -32,6 +32,7 @@ import (
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
@@ -57,7 +58,7 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables(), message.Tables(), outside.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), repository.Tables(), message.Tables(), outside.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
@@ -75,23 +76,24 @@ type host struct {
 	paths    paths
 	log      *slog.Logger
 
-	place    pool.Place
-	door     *httpd.Door
-	database *database
-	moved    chan struct{} // closed when the host is to start again in another place
-	moving   sync.Once
-	ending   chan error // takes how the daemon is to end, from whoever tells it over the API
-	db       *db.DB
-	trust    *outside.Store
-	auth     *auth.Service
-	tasks    *task.Service
-	cluster  *pool.Cluster
-	storage  *storage.Service
-	patches  *patch.Service
-	replicas *replica.Service
-	events   *event.Service
-	rrds     *rrd.Recorder
-	server   *httpd.Server
+	place        pool.Place
+	door         *httpd.Door
+	database     *database
+	moved        chan struct{} // closed when the host is to start again in another place
+	moving       sync.Once
+	ending       chan error // takes how the daemon is to end, from whoever tells it over the API
+	db           *db.DB
+	trust        *outside.Store
+	auth         *auth.Service
+	tasks        *task.Service
+	cluster      *pool.Cluster
+	storage      *storage.Service
+	patches      *patch.Service
+	replicas     *replica.Service
+	repositories *repository.Service
+	events       *event.Service
+	rrds         *rrd.Recorder
+	server       *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
 	// ownCertificate says that the administrator keeps its file.
@@ -168,11 +170,14 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Writes:  func(tx *db.Tx, sr xenapi.Ref[xenapi.SR]) bool { return pool.Writer(tx, sr) == me },
 		Passing: []string{xenapi.Session{}.Class(), xenapi.Task{}.Class(), task.Belonging{}.Class()},
 	})
+	h.repositories = repository.New(h.db, me, h.tasks, h.patches, log, repository.Options{
+		Keys: p.keys, TLS: h.trust.TLS, Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil }, Alive: pool.Alive, Step: atStep,
+	})
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
 	computer := machine.New(p.root, machine.Options{})
 	h.rrds = rrd.New(h.db, me, computer.Load, p.rrds, log)
 	table := api.New(api.Services{
-		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events, Trust: h.trust, Replicas: h.replicas,
+		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Repositories: h.repositories, Events: h.events, Trust: h.trust, Replicas: h.replicas,
 		Machine: computer, Recorder: h.rrds, Daemon: h, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
@@ -193,7 +198,7 @@ func (h *host) backup(ctx context.Context, w io.Writer) error {
 var passing = []string{"presence", xenapi.Session{}.Class()}
 
 // guarded are the classes that are secret as a whole: who has their rows can be a host of the pool.
-var guarded = []string{"trust", "join_token"}
+var guarded = []string{"trust", "join_token", xenapi.Secret{}.Class()}
 
 // replicate writes the pool's records for a VDI: whoever reads an SR reads them, so nothing is in them that opens the pool.
 func (h *host) replicate(ctx context.Context, w io.Writer, out func(class, ref string) bool) error {
@@ -240,7 +245,10 @@ func (h *host) recover(ctx context.Context) error {
 	if err := h.storage.Recover(ctx); err != nil {
 		return err
 	}
-	return h.patches.Recover(ctx)
+	if err := h.patches.Recover(ctx); err != nil {
+		return err
+	}
+	return h.repositories.Recover(ctx)
 }
 
 // firstStart gives a new host a local SR, and a new pool what it needs besides to take a patch: a password for root and
@@ -335,6 +343,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 	group.Go(func() error { return untilDone(ctx, h.patches.CollectWhenever) })
 	group.Go(func() error { return untilDone(ctx, h.patches.DriveRollouts) })
 	group.Go(func() error { return untilDone(ctx, h.replicas.Run) })
+	group.Go(func() error { return untilDone(ctx, h.repositories.SyncWhenDue) })
 	group.Go(func() error { h.collect(ctx); return nil })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error { return pool.Lead(ctx, h.db, h.member.Host, h.findLegacy) })

@@ -8,9 +8,9 @@ import (
 
 // harmless are fields that only sound secret.
 var harmless = []string{
-	"trust.trusted",                                                                                                              // certificates
-	"trust_followed.trusted",                                                                                                     // a digest of those
-	"trust_followed.signer", "pool_update.key", "pool.repository_proxy_password", "pool.telemetry_uuid", "host.last_update_hash", // references, and names
+	"trust.trusted",                                                                                                                                 // certificates
+	"trust_followed.trusted",                                                                                                                        // a digest of those
+	"trust_followed.signer", "pool_update.key", "pool.repository_proxy_password", "pool.telemetry_uuid", "host.last_update_hash", "Repository.hash", // references, and names
 }
 
 // TestNothingSecretIsReplicated: a field that opens doors is marked so, or its class is left out of what is written to SRs.

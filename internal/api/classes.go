@@ -12,5 +12,6 @@ func Classes() []*xenapi.Class {
 		xenapi.ClassOf[xenapi.VBD](),
 		xenapi.ClassOf[xenapi.User](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Subject](), xenapi.ClassOf[xenapi.Message](),
 		xenapi.ClassOf[xenapi.Certificate](),
+		xenapi.ClassOf[xenapi.Repository](), xenapi.ClassOf[xenapi.Secret](),
 	}
 }

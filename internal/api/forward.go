@@ -37,6 +37,8 @@ var places = map[string]place{
 	"host.reset_server_certificate":   atHost(0),
 	"host.refresh_server_certificate": atHost(0),
 	"host.declare_dead":               atCoordinator,
+	"host.apply_updates":              atHost(0),
+	"pool.sync_updates":               atCoordinator,
 	"pool_patch.precheck":             atHost(1),
 	"pool_patch.apply":                atHost(1),
 	"pool_patch.clean_on_host":        atHost(1),

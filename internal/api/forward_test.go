@@ -150,6 +150,9 @@ func TestWhereMessagesRun(t *testing.T) {
 		{message: "host.reset_server_certificate", params: []any{third}, host: third},
 		{message: "host.refresh_server_certificate", params: []any{third}, host: third},
 		{message: "host.declare_dead", params: []any{fourth}, host: second},
+		{message: "host.apply_updates", params: []any{third, "hash"}, host: third},
+		{message: "host.apply_updates", params: []any{fourth, "hash"}, code: xenapi.CodeHostOffline},
+		{message: "pool.sync_updates", params: []any{thePool, false, "", ""}, host: second},
 
 		{message: "PBD.plug", params: []any{"OpaqueRef:pbd-thirds" + string(third)}, host: third},
 		{message: "PBD.unplug", params: []any{"OpaqueRef:pbd-fourths" + string(fourth)}, code: xenapi.CodeHostOffline},

@@ -10,6 +10,7 @@ import (
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/internal/trust"
@@ -29,8 +30,10 @@ type Services struct {
 	// Recorder records what is measured.
 	Recorder Recorder
 	Replicas *replica.Service
-	Daemon   Daemon
-	Host     xenapi.Ref[xenapi.Host]
+	// Repositories are where the pool fetches patches from.
+	Repositories *repository.Service
+	Daemon       Daemon
+	Host         xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
 	// Cluster is who is in the pool; nil where that never changes.
@@ -144,7 +147,7 @@ func (a *API) handlers() map[string]any {
 		"pool.crl_uninstall":                                         a.poolUninstallCRL,
 		"pool.crl_list":                                              a.poolCRLs,
 		"pool.set_local_auth_max_threads":                            a.poolSetLocalAuthThreads,
-		"pool.disable_repository_proxy":                              a.poolNothingToDo,
+		"pool.disable_repository_proxy":                              a.poolDisableRepositoryProxy,
 		"pool.deconfigure_wlb":                                       a.poolDeconfigureWLB,
 		"pool.disable_external_auth":                                 a.poolDisableExternalAuth,
 		"pool.detect_nonhomogeneous_external_auth":                   a.poolNothingToDo,
@@ -253,6 +256,22 @@ func (a *API) handlers() map[string]any {
 		"pool_update.pool_apply": a.updatePoolApply,
 		"pool_update.pool_clean": a.updatePoolClean,
 		"pool_update.destroy":    a.updateDestroy,
+
+		"Repository.introduce":            a.repositoryIntroduce,
+		"Repository.forget":               a.repositoryForget,
+		"Repository.set_gpgkey_path":      a.repositorySetKeyPath,
+		"pool.add_repository":             a.poolAddRepository,
+		"pool.remove_repository":          a.poolRemoveRepository,
+		"pool.set_repositories":           a.poolSetRepositories,
+		"pool.sync_updates":               a.poolSyncUpdates,
+		"pool.check_update_readiness":     a.poolCheckUpdateReadiness,
+		"pool.configure_repository_proxy": a.poolConfigureRepositoryProxy,
+		"pool.configure_update_sync":      a.poolConfigureUpdateSync,
+		"pool.set_update_sync_enabled":    a.poolSetUpdateSyncEnabled,
+		"host.apply_updates":              a.hostApplyUpdates,
+		"secret.create":                   a.secretCreate,
+		"secret.introduce":                a.secretIntroduce,
+		"secret.destroy":                  a.secretDestroy,
 
 		"event.from":           a.eventFrom,
 		"event.inject":         a.eventInject,

@@ -8,12 +8,23 @@ import (
 
 	"poolpatch/internal/db"
 	"poolpatch/internal/patch"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/storage"
 	"poolpatch/xenapi"
 )
 
-// Classes whose objects are not listed to clients (facts, section 1).
-var unlisted = []string{"session", "user"}
+// Classes whose objects are not listed to clients (facts, section 1): they call for the lists of all classes, whatever their role.
+var unlisted = []string{"session", "user", "secret"}
+
+// readers are the classes whose objects not everybody may read, by the lowest role that may.
+var readers = map[string]string{"secret": xenapi.RolePoolOperator}
+
+func readerOf(class string) string {
+	if role, ok := readers[class]; ok {
+		return role
+	}
+	return xenapi.RoleReadOnly
+}
 
 // roleClass is the class that has more objects than rows; see permissions.
 const roleClass = "role"
@@ -69,8 +80,8 @@ func self(class *xenapi.Class) xenapi.Param {
 
 // addObjects adds the messages about whole objects.
 func (a *API) addObjects(class *xenapi.Class) {
-	const read = xenapi.RoleReadOnly
 	name := class.Name
+	read := readerOf(name)
 	a.implicit(class, "get_record", name+" record", read, []xenapi.Param{self(class)}, []reflect.Type{refType},
 		func(_ context.Context, c *call, args []reflect.Value) (any, error) {
 			return inView(a, c, func(tx *db.Tx) (any, error) { return a.record(tx, class, ref(args[0])) })
@@ -136,8 +147,8 @@ func (a *API) record(tx *db.Tx, class *xenapi.Class, ref string) (any, error) {
 	return rec.Interface(), nil
 }
 
-// allow fills in what may be done with an object now, and what else follows from the state of several objects, so that it is
-// not stored.
+// allow fills in what follows from the state of the object and of others, and so is not stored: what may be done with it
+// now, where an update is, how the object stands to what the repositories list.
 func (a *API) allow(tx *db.Tx, ref string, rec any) {
 	switch rec := rec.(type) {
 	case *xenapi.SR:
@@ -150,6 +161,9 @@ func (a *API) allow(tx *db.Tx, ref string, rec any) {
 		rec.Hosts = patch.HostsOf(tx, xenapi.Ref[xenapi.PoolUpdate](ref))
 	case *xenapi.Host:
 		rec.Updates, rec.UpdatesRequiringReboot = patch.UpdatesOf(tx, xenapi.Ref[xenapi.Host](ref), *rec)
+		rec.LatestSyncedUpdatesApplied = repository.Standing(tx, hostRef(ref))
+	case *xenapi.Repository:
+		rec.UpToDate = repository.UpToDate(tx, *rec)
 	case *xenapi.Session:
 		rec.RBACPermissions = a.permissions.of(rec.Role)
 	}
@@ -157,7 +171,7 @@ func (a *API) allow(tx *db.Tx, ref string, rec any) {
 
 // Concerned lists the objects that look different after a row of another class has changed, for what allow fills in.
 func Concerned(tx *db.Tx, c db.RowChange) []db.Object {
-	return append(storage.Concerned(tx, c), patch.Concerned(tx, c)...)
+	return slices.Concat(storage.Concerned(tx, c), patch.Concerned(tx, c), repository.Concerned(tx, c))
 }
 
 func orNull(ref string) string {
@@ -195,7 +209,7 @@ func (a *API) allRecords(tx *db.Tx, class *xenapi.Class, meant predicate) (map[s
 
 // addFilters adds the messages that take an expression.
 func (a *API) addFilters(class *xenapi.Class) {
-	const read = xenapi.RoleReadOnly
+	read := readerOf(class.Name)
 	expr, text := []xenapi.Param{{Name: "expr", Type: "string"}}, []reflect.Type{stringType}
 	matching := func(c *call, args []reflect.Value) (all map[string]any, err error) {
 		meant, err := parseExpression(class, args[0].String())
@@ -230,7 +244,7 @@ func (a *API) byLabel(tx *db.Tx, class *xenapi.Class, label string) (any, error)
 
 // addField adds the messages about one field.
 func (a *API) addField(class *xenapi.Class, f xenapi.Field) {
-	a.implicit(class, "get_"+f.Name, "", xenapi.RoleReadOnly, []xenapi.Param{self(class)}, []reflect.Type{refType},
+	a.implicit(class, "get_"+f.Name, "", readerOf(class.Name), []xenapi.Param{self(class)}, []reflect.Type{refType},
 		func(_ context.Context, c *call, args []reflect.Value) (any, error) {
 			return inView(a, c, func(tx *db.Tx) (any, error) {
 				rec, err := a.record(tx, class, ref(args[0]))

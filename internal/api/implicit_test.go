@@ -65,6 +65,9 @@ func fixed(tx *db.Tx) error {
 		db.Insert(tx, "OpaqueRef:update", xenapi.PoolUpdate{UUID: "u-update", NameLabel: "update", Version: "1", InstallationSize: 1 << 20}),
 		db.Insert(tx, "OpaqueRef:role", xenapi.Role{UUID: "u-role", NameLabel: xenapi.RoleReadOnly, NameDescription: "Reading alone"}),
 		db.Insert(tx, "OpaqueRef:message", xenapi.Message{UUID: "u-message", Name: "PATCH", Priority: 3, Cls: "Host", ObjUUID: "u-host", Timestamp: at(7), Body: "<b>"}),
+		db.Insert(tx, "OpaqueRef:repository", xenapi.Repository{UUID: "u-repository", NameLabel: "repository", BinaryURL: "https://a/b", Update: true,
+			Origin: xenapi.RepositoryOriginRemote, Serial: 1, Fingerprint: "not shown", Patches: []string{"not shown"}}),
+		db.Insert(tx, "OpaqueRef:secret", xenapi.Secret{UUID: "u-secret", Value: "not shown"}),
 	)
 }
 
@@ -74,6 +77,7 @@ var refs = map[string]string{
 	"host_patch": "OpaqueRef:row", "pool_patch": "OpaqueRef:patch", "SM": "OpaqueRef:sm", "SR": "OpaqueRef:sr", "PBD": "OpaqueRef:pbd",
 	"VDI": "OpaqueRef:vdi", "VM": "OpaqueRef:vm", "VBD": "OpaqueRef:vbd", "user": "OpaqueRef:user", "role": "OpaqueRef:role", "subject": "OpaqueRef:subject", "pool_update": "OpaqueRef:update", "message": "OpaqueRef:message",
 	"Certificate": "OpaqueRef:certificate",
+	"Repository":  "OpaqueRef:repository", "secret": "OpaqueRef:secret",
 }
 
 // newFixed is a pool over the fixed database; its storage has not been started, so no SR is attached.
@@ -180,7 +184,7 @@ func TestFindingObjects(t *testing.T) {
 		for _, getter := range []string{".get_record", ".get_uuid"} {
 			p.refused(t, []string{xenapi.CodeHandleInvalid, name, dangling}, name+getter, theRoot, dangling)
 		}
-		if name == "session" || name == "user" {
+		if name == "session" || name == "user" || name == "secret" {
 			for _, listing := range []string{".get_all", ".get_all_records", ".get_all_where", ".get_all_records_where"} {
 				if name+listing == "user.get_all_records" {
 					continue // of this pool's own

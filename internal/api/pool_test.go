@@ -24,6 +24,7 @@ import (
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -59,13 +60,13 @@ type pool struct {
 }
 
 func tables() (all []db.Table) {
-	return append(trust.Tables(), []db.Table{
+	return append(slices.Concat(trust.Tables(), repository.Tables()),
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
-	}...)
+	)
 }
 
 // newEmpty is a pool with nothing in its database.
@@ -87,7 +88,8 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Trust: p.trust, Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others, Replicas: replicas(d, store, p.tasks, p.storage, root, log)}, log)
+	repositories := repository.New(d, here, p.tasks, patches, log, repository.Options{Keys: root})
+	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Repositories: repositories, Events: follow(t, d, p.auth), Trust: p.trust, Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others, Replicas: replicas(d, store, p.tasks, p.storage, root, log)}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }

@@ -17,7 +17,7 @@ func (a *API) changePool(ctx context.Context, self poolRef, edit func(*xenapi.Po
 }
 
 // poolNothingToDo serves messages that take away, or look for, what no pool has: TLS before 1.2, a cache of images, external
-// authentication, a proxy for repositories.
+// authentication.
 func (a *API) poolNothingToDo(_ context.Context, _ *call, self poolRef) error {
 	return exists(a, self)
 }

@@ -26,6 +26,7 @@ var layers = [][]string{
 	{"cmd/poolpatch", "build/coverage"},
 	{"internal/httpd", "internal/metrics"},
 	{"internal/api"},
+	{"internal/repository"},
 	{"internal/patch", "internal/pool", "internal/auth", "internal/event", "internal/rrd", "internal/replica"},
 	{"internal/storage/filesr", "internal/storage/memsr", "test/harness"},
 	{"internal/storage/srtest"},
@@ -46,7 +47,7 @@ var reserved = map[string][]string{
 	"github.com/ProtonMail":      {"internal/hotfix"},
 	"github.com/spf13/cobra":     {"cmd/poolpatch"},
 	"github.com/prometheus":      {"internal/metrics"},
-	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "internal/pool", "xenapi/client", "cmd/poolpatch"},
+	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "internal/pool", "internal/repository", "xenapi/client", "cmd/poolpatch"},
 	"golang.org/x/crypto/argon2": {"internal/auth"},
 	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/trust/trusttest", "internal/storage/memsr", "test/harness"},
 }

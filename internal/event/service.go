@@ -25,8 +25,8 @@ type Options struct {
 	Log int
 }
 
-// silent are the classes whose objects have no events (facts, section 4).
-var silent = []string{"session", "user", "role"}
+// silent are the classes whose objects have no events (facts, section 4). Those of secrets would show them to everybody.
+var silent = []string{"session", "user", "role", "secret"}
 
 // Service tells the clients of one host of events.
 type Service struct {

@@ -188,6 +188,17 @@ func readEntities(r io.Reader) (all []*openpgp.Entity, err error) {
 	}
 }
 
+// only is the keyring of one file.
+func (k *Keyring) only(file string) *Keyring {
+	one := &Keyring{dir: filepath.Join(k.dir, file)}
+	for _, e := range k.entries {
+		if filepath.Base(e.file) == file {
+			one.entries = append(one.entries, e)
+		}
+	}
+	return one
+}
+
 // Keys lists the keys as they are at a time, sorted by fingerprint.
 func (k *Keyring) Keys(now time.Time) []Key {
 	var all []Key

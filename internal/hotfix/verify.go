@@ -22,6 +22,7 @@ const AllowListed = "allow-list"
 // that is removed or revoked is not trusted from that moment on.
 type Options struct {
 	KeyDir    string // directory of public key files; one that is missing holds none
+	KeyFile   string // name of the one file there whose keys count; "" is every file
 	AllowFile string // list of unsigned programs; off when it does not exist, or is ""
 	Log       *slog.Logger
 	Now       func() time.Time // nil is time.Now
@@ -36,6 +37,13 @@ func NewVerifier(o Options) *Verifier {
 		o.Now = time.Now
 	}
 	return &Verifier{o}
+}
+
+// Of is a Verifier that trusts, of the same keys, only those in the file of that name; "" is all.
+func (v *Verifier) Of(file string) *Verifier {
+	o := v.o
+	o.KeyFile = file
+	return NewVerifier(o)
 }
 
 // Signed says what a file is that was found good.
@@ -79,6 +87,9 @@ func (v *Verifier) pass(ctx context.Context, r io.Reader, w io.Writer, hashed bo
 	keys, err := LoadKeyring(v.o.KeyDir)
 	if err != nil {
 		return Signed{}, err
+	}
+	if v.o.KeyFile != "" {
+		keys = keys.only(v.o.KeyFile)
 	}
 	allowed, err := LoadAllowList(v.o.AllowFile)
 	if err != nil {

@@ -32,6 +32,7 @@ import (
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
@@ -104,13 +105,13 @@ func (a *alarms) lines() []string {
 }
 
 func tables() []db.Table {
-	return append(trust.Tables(), []db.Table{
+	return append(slices.Concat(trust.Tables(), repository.Tables()),
 		hosts.Tables()[0], db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
 		db.TableOf[xenapi.VM](), db.TableOf[xenapi.User](), db.TableOf[xenapi.Subject](), db.TableOf[xenapi.Role](), message.Tables()[0], message.Tables()[1],
 		db.TableOf[task.Belonging](), db.TableOf[patch.Rolling](),
-	}...)
+	)
 }
 
 func newSite(t testing.TB) *site {
@@ -137,7 +138,7 @@ func newSite(t testing.TB) *site {
 	rrds := rrd.New(d, here, stillMachine().Load, t.TempDir(), log)
 	s.serve(t, httpd.New(httpd.Services{
 		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), RRDs: rrds, Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}, Replicas: replicas(d, store, s.tasks, s.storage, root, log)}, log),
+		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Repositories: repository.New(d, here, s.tasks, patches, log, repository.Options{Keys: root}), Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}, Replicas: replicas(d, store, s.tasks, s.storage, root, log)}, log),
 	}, log))
 	return s
 }

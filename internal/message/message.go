@@ -40,6 +40,7 @@ const (
 	MetadataLUNBroken     = "METADATA_LUN_BROKEN"  // the pool's database cannot be written into a VDI
 	MetadataLUNHealthy    = "METADATA_LUN_HEALTHY" // and again it can
 	ReplicationEnded      = "DATABASE_REPLICATION_ENDED"
+	UpdateSyncFailed      = "PERIODIC_UPDATE_SYNC_FAILED"
 )
 
 // Tables are what the package keeps.

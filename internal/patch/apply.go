@@ -10,6 +10,7 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/message"
+	"poolpatch/internal/rollout"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
 )
@@ -53,6 +54,12 @@ func (s *Service) Apply(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi
 	return s.apply(ctx, t, attempt{patch: ref}, host)
 }
 
+// ApplyUnattended is Apply where no person has named the patch: one that was interrupted on the host is PATCH_APPLY_FAILED,
+// and is not run again (I3).
+func (s *Service) ApplyUnattended(ctx context.Context, t *task.Task, ref xenapi.Ref[xenapi.PoolPatch], host xenapi.Ref[xenapi.Host]) (string, error) {
+	return s.apply(ctx, t, attempt{patch: ref, unattended: true}, host)
+}
+
 func (s *Service) apply(ctx context.Context, t *task.Task, a attempt, host xenapi.Ref[xenapi.Host]) (string, error) {
 	if err := s.here(host); err != nil {
 		return "", err
@@ -74,10 +81,12 @@ func (s *Service) apply(ctx context.Context, t *task.Task, a attempt, host xenap
 type attempt struct {
 	patch  xenapi.Ref[xenapi.PoolPatch]
 	update xenapi.Ref[xenapi.PoolUpdate] // by which the patch was called; null where it was called itself
-	row    xenapi.Ref[xenapi.HostPatch]
-	ran    bool // the program has ended well: what fails from here on is only the record of it
-	torn   bool // the program was ended by force: nobody knows how far it came
-	output string
+	// unattended says that no person has named the patch.
+	unattended bool
+	row        xenapi.Ref[xenapi.HostPatch]
+	ran        bool // the program has ended well: what fails from here on is only the record of it
+	torn       bool // the program was ended by force: nobody knows how far it came
+	output     string
 }
 
 // result is what the message gives: that of an update nothing.
@@ -174,6 +183,8 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, a *attempt) erro
 			return xenapi.ErrPatchAlreadyApplied(a.patch)
 		case state.Busy():
 			return xenapi.ErrOtherOperationInProgress("Pool_patch", a.patch.String(), opApply)
+		case state == Interrupted && a.unattended:
+			return interrupted(tx, a.patch, s.host)
 		}
 		if err := claimBy(tx, a.patch, t.Ref(), xenapi.PatchClaim{Operation: opApply, Host: s.host, Update: a.update}); err != nil {
 			return err
@@ -188,6 +199,23 @@ func (s *Service) claimApply(ctx context.Context, t *task.Task, a *attempt) erro
 		}
 		return change(tx, a.row, Claim, func(rec *xenapi.HostPatch) { rec.Task = t.Ref() })
 	})
+}
+
+// interrupted is the error of a host of which nobody knows how far a patch came.
+func interrupted(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch], on xenapi.Ref[xenapi.Host]) *xenapi.Error {
+	patch, _ := db.Lookup(tx, ref)
+	host, _ := db.Lookup(tx, on)
+	return rollout.Interruption(patch.UUID, host.NameLabel)
+}
+
+// Torn lists an error for each patch that was interrupted on a host, in the order of the rows.
+func Torn(tx *db.Tx, host xenapi.Ref[xenapi.Host]) (all []*xenapi.Error) {
+	for _, row := range db.Referrers[xenapi.HostPatch](tx, "host", host) {
+		if rec, ok := db.Lookup(tx, row); ok && State(rec.State) == Interrupted {
+			all = append(all, interrupted(tx, rec.PoolPatch, host))
+		}
+	}
+	return all
 }
 
 // noOther refuses an apply while another patch is applied on this host: their programs would change it at the same time.

@@ -23,8 +23,13 @@ const readBuffer = 64 << 10
 // PATCH_ALREADY_EXISTS, OTHER_OPERATION_IN_PROGRESS, TASK_CANCELLED, and the reader's own when the
 // client went away.
 func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, length int64) (xenapi.Ref[xenapi.PoolPatch], error) {
+	return s.Take(ctx, t, body, length, "")
+}
+
+// Take is Upload of a patch whose UUID is known before: a file that turns out to be another patch is INVALID_PATCH. "" is any.
+func (s *Service) Take(ctx context.Context, t *task.Task, body io.Reader, length int64, uuid string) (xenapi.Ref[xenapi.PoolPatch], error) {
 	return s.takeIn(ctx, t, incoming{
-		body: body, length: length, extract: s.verifier.Extract,
+		body: body, length: length, uuid: uuid, extract: s.verifier.Extract,
 		settle: func(tx *db.Tx, ref xenapi.Ref[xenapi.PoolPatch]) (string, error) {
 			return ref.String(), retell(tx, ref)
 		},
@@ -34,7 +39,8 @@ func (s *Service) Upload(ctx context.Context, t *task.Task, body io.Reader, leng
 // incoming is a patch on its way in.
 type incoming struct {
 	body   io.Reader
-	length int64 // announced, in bytes
+	length int64  // announced, in bytes
+	uuid   string // that the patch must have; "" is any
 	// extract verifies the body and finds where in it the signed file ends.
 	extract func(ctx context.Context, r io.Reader, dir hotfix.Directory) (hotfix.Verified, error)
 	settle  settling
@@ -68,6 +74,9 @@ func (s *Service) takeIn(ctx context.Context, t *task.Task, from incoming) (xena
 		return "", space.Explain(ctx, err)
 	}
 	s.step("upload-received")
+	if from.uuid != "" && a.info.UUID != from.uuid {
+		return "", xenapi.ErrInvalidPatch(fmt.Sprintf("it is patch %s, not %s", a.info.UUID, from.uuid))
+	}
 	t.About("pool_patch " + a.info.UUID)
 	// Another upload of the same content may come first at the last moment, and may be destroyed again.
 	for {
@@ -248,6 +257,16 @@ func (s *Service) hasContent(tx *db.Tx, rec xenapi.PoolPatch) bool {
 		return true
 	}
 	return s.legacyExists(rec.Filename)
+}
+
+// Holds reports whether the pool has the content of a patch.
+func (s *Service) Holds(tx *db.Tx, uuid string) bool {
+	ref, err := db.ByUUID[xenapi.PoolPatch](tx, uuid)
+	if err != nil {
+		return false
+	}
+	rec, _ := db.Lookup(tx, ref)
+	return s.hasContent(tx, rec)
 }
 
 // publish makes the arrival known: one transaction writes the record, the VDI's labels and the task's

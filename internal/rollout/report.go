@@ -82,10 +82,15 @@ func (f *Failure) String() string {
 
 // advice is the error of a host of which nobody knows how far the patch came.
 func (r *Rollout) advice(name string) *Failure {
-	e := xenapi.ErrPatchApplyFailed(fmt.Sprintf(
-		"interrupted: nobody knows how far the patch came on host %s; look at the host, then run: poolpatch patch apply %s --host %s",
-		name, r.UUID, word(name)))
+	e := Interruption(r.UUID, name)
 	return &Failure{Code: e.Code, Params: e.Params}
+}
+
+// Interruption is the error of a patch that was interrupted on a host, and what to do.
+func Interruption(uuid, host string) *xenapi.Error {
+	return xenapi.ErrPatchApplyFailed(fmt.Sprintf(
+		"interrupted: nobody knows how far the patch came on host %s; look at the host, then run: poolpatch patch apply %s --host %s",
+		host, uuid, word(host)))
 }
 
 // word writes a host's name as one word of a command line.

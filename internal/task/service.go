@@ -60,6 +60,11 @@ func (s *Service) Go(ctx context.Context, spec Spec, work Func) (xenapi.Ref[xena
 	return t.ref, nil
 }
 
+// Part runs a part of the task's work, here, as a subtask, which ends with ctx at the latest.
+func (t *Task) Part(ctx context.Context, label string, work Func) (any, error) {
+	return t.service.Do(ctx, Spec{Label: label, Parent: t.ref, User: t.spec.User}, work)
+}
+
 // Delegate has another host do a part of the task's work as a subtask: call sends it there with the subtask's ref. When
 // ctx ends the subtask is cancelled, and Delegate returns once the other host has ended it.
 func (t *Task) Delegate(ctx context.Context, label string, call func(ctx context.Context, sub xenapi.Ref[xenapi.Task]) error) error {

@@ -46,6 +46,7 @@ type field struct {
 // special is what few fields need.
 type special struct {
 	separator  string                                                                    // between the elements of a set
+	element    string                                                                    // in the messages that add and remove one, in the place of the attribute
 	deprecated bool                                                                      // said beside the name
 	value      func(ctx context.Context, r *run, rec rpc.Value) (got rpc.Value, ok bool) // in the place of path
 }
@@ -63,6 +64,14 @@ func (f field) attribute() string {
 	}
 	first, _, _ := strings.Cut(path, ".")
 	return first
+}
+
+// element is what the messages that add one to a set, or remove one, name.
+func (f field) element() string {
+	if f.more != nil && f.more.element != "" {
+		return f.more.element
+	}
+	return f.attribute()
 }
 
 // through are the fields that the path goes on with.

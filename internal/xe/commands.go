@@ -117,6 +117,16 @@ func declared() []command {
 		{"pool-disable-client-certificate-auth", "", "", "Let in no client by its certificate", onThePool("disable_client_certificate_auth"), nil},
 		{"pool-ha-compute-max-host-failures-to-tolerate", "", "", "Print how many hosts may fail", poolMostFailures, nil},
 
+		{"repository-introduce", "name-label binary-url source-url update", "name-description gpgkey-path", "Add the configuration for a new repository", repositoryIntroduce, nil},
+		{"repository-forget", "uuid", "", "Remove the repository record from the database", on("Repository", "forget"), nil},
+		{"pool-sync-updates", "", "force", "Fetch the patches that the enabled repositories list; print the hash of what they list", poolSyncUpdates, nil},
+		{"host-apply-updates", "hash", "<host-selectors>", "Apply what the repositories list on a host; print what is to be done there afterwards", hostApplyUpdates, nil},
+		{"pool-check-update-readiness", "", "requires-reboot", "Print why the pool cannot be updated now, a line for each reason", poolCheckUpdateReadiness, nil},
+		{"pool-configure-repository-proxy", "proxy-url", "proxy-username proxy-password", "Have repositories reached through a proxy", poolConfigureRepositoryProxy, nil},
+		{"pool-disable-repository-proxy", "", "", "Have repositories reached without a proxy", onPool("disable_repository_proxy"), nil},
+		{"pool-configure-update-sync", "update-sync-frequency update-sync-day", "", "Say how often the pool fetches patches by itself: 'daily', or 'weekly' on a day from 0, Sunday", poolConfigureUpdateSync, nil},
+		{"pool-set-update-sync-enabled", "value", "", "Have the pool fetch patches by itself, or not", poolSetUpdateSyncEnabled, nil},
+
 		{"task-cancel", "uuid", "", "Set a task to cancelling and return", on("task", "cancel"), nil},
 
 		{"message-create", "name priority body", "pool-uuid host-uuid sr-uuid", "Create a message associated with a particular object", messageCreate, nil},

@@ -276,7 +276,11 @@ func paramAdd(c *class) action {
 			if !hasKey {
 				return usage("Required parameter not found: param-key")
 			}
-			return r.write(ctx, c, ref, []change{{"add_" + f.attribute(), []any{key}}})
+			value, err := r.meant(ctx, c, f, key)
+			if err != nil {
+				return err
+			}
+			return r.write(ctx, c, ref, []change{{"add_" + f.element(), []any{value}}})
 		}
 		var changes []change
 		for _, p := range r.pairs {
@@ -294,11 +298,15 @@ func paramRemove(c *class) action {
 		if err != nil {
 			return err
 		}
-		message := "remove_"
+		key := r.text("param-key", "")
 		if f.flag == mrw {
-			message = "remove_from_"
+			return r.write(ctx, c, ref, []change{{"remove_from_" + f.attribute(), []any{key}}})
 		}
-		return r.write(ctx, c, ref, []change{{message + f.attribute(), []any{r.text("param-key", "")}}})
+		value, err := r.meant(ctx, c, f, key)
+		if err != nil {
+			return err
+		}
+		return r.write(ctx, c, ref, []change{{"remove_" + f.element(), []any{value}}})
 	}
 }
 

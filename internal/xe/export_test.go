@@ -32,7 +32,7 @@ func settersOf(f field) []string {
 	case rw:
 		return []string{"set_" + a}
 	case srw:
-		return []string{"set_" + a, "add_" + a, "remove_" + a}
+		return []string{"set_" + a, "add_" + f.element(), "remove_" + f.element()}
 	case mrw:
 		return []string{"set_" + a, "add_to_" + a, "remove_from_" + a}
 	}

@@ -47,6 +47,13 @@ var classes = []*class{
 		{name: "client-certificate-auth-enabled", flag: ro},
 		{name: "client-certificate-auth-name", flag: ro},
 		{name: "local-auth-max-threads", flag: rw},
+		{name: "repositories", flag: srw, more: &special{element: "repository"}},
+		{name: "repository-proxy-url", flag: ro},
+		{name: "repository-proxy-username", flag: ro},
+		{name: "last-update-sync", flag: ro},
+		{name: "update-sync-frequency", flag: ro},
+		{name: "update-sync-day", flag: ro},
+		{name: "update-sync-enabled", flag: ro},
 	}},
 	{name: "certificate", api: xenapi.ClassOf[xenapi.Certificate](), list: "uuid,name,type,host,not-before,not-after,fingerprint_sha256", fields: []field{
 		{name: "uuid", flag: ro},
@@ -108,6 +115,8 @@ var classes = []*class{
 		{name: "resident-vms", flag: sro, path: "resident_VMs"},
 		{name: "iscsi_iqn", flag: rw},
 		{name: "multipathing", flag: rw},
+		{name: "pending-guidances", flag: sro},
+		{name: "latest-synced-updates-applied", flag: ro},
 	}},
 	{name: "patch", api: xenapi.ClassOf[xenapi.PoolPatch](), list: "uuid,name-label,name-description,size,hosts,after-apply-guidance", fields: []field{
 		{name: "uuid", flag: ro},
@@ -282,6 +291,18 @@ var classes = []*class{
 		{name: "other-config", flag: mro},
 		{name: "roles", flag: sro, more: &special{value: roleNames}},
 	}},
+	{name: "repository", api: xenapi.ClassOf[xenapi.Repository](), list: "uuid,name-label,name-description,binary-url,source-url,update,hash,up-to-date", fields: []field{
+		{name: "uuid", flag: ro},
+		{name: "name-label", flag: rw},
+		{name: "name-description", flag: rw},
+		{name: "binary-url", flag: ro},
+		{name: "source-url", flag: ro},
+		{name: "update", flag: ro},
+		{name: "hash", flag: ro},
+		{name: "up-to-date", flag: ro},
+		{name: "gpgkey-path", flag: rw},
+		{name: "origin", flag: ro},
+	}},
 	{name: "message", api: xenapi.ClassOf[xenapi.Message](), list: "uuid,name,priority,class,obj-uuid,timestamp,body", fields: []field{
 		{name: "uuid", flag: ro},
 		{name: "name", flag: ro},
@@ -298,7 +319,7 @@ var known = []*xenapi.Class{
 	xenapi.ClassOf[xenapi.Pool](), xenapi.ClassOf[xenapi.Host](), xenapi.ClassOf[xenapi.HostMetrics](), xenapi.ClassOf[xenapi.HostPatch](),
 	xenapi.ClassOf[xenapi.PoolPatch](), xenapi.ClassOf[xenapi.PoolUpdate](), xenapi.ClassOf[xenapi.VDI](), xenapi.ClassOf[xenapi.SR](), xenapi.ClassOf[xenapi.SM](),
 	xenapi.ClassOf[xenapi.PBD](), xenapi.ClassOf[xenapi.VBD](), xenapi.ClassOf[xenapi.Task](), xenapi.ClassOf[xenapi.VM](), xenapi.ClassOf[xenapi.Role](), xenapi.ClassOf[xenapi.Subject](),
-	xenapi.ClassOf[xenapi.Message](),
+	xenapi.ClassOf[xenapi.Message](), xenapi.ClassOf[xenapi.Repository](),
 }
 
 // classOf finds a class by its name in commands.

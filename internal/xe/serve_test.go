@@ -150,6 +150,53 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// TestRepositories: the commands about repositories and updates, what they send and print.
+func TestRepositories(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		command, message string
+		said             []string
+	}{
+		{"repository-introduce name-label=a binary-url=https://b source-url= update=true", "Repository.introduce OpaqueRef:s a  https://b   ", []string{"Print u-repository"}},
+		{"repository-forget uuid=u", "Repository.forget OpaqueRef:s OpaqueRef:r", nil},
+		{"pool-sync-updates --force", "pool.sync_updates OpaqueRef:s OpaqueRef:p   ", []string{"Print h4sh"}},
+		{"host-apply-updates hash=h4sh", "host.apply_updates OpaqueRef:s OpaqueRef:h h4sh", []string{"Print reboot_host"}},
+		{"pool-check-update-readiness", "pool.check_update_readiness OpaqueRef:s OpaqueRef:p ", []string{"Print HOST_OFFLINE; u (one)"}},
+		{"pool-configure-repository-proxy proxy-url=x proxy-username=y proxy-password=z", "pool.configure_repository_proxy OpaqueRef:s OpaqueRef:p x y z", nil},
+		{"pool-disable-repository-proxy", "pool.disable_repository_proxy OpaqueRef:s OpaqueRef:p", nil},
+		{"pool-configure-update-sync update-sync-frequency=weekly update-sync-day=2", "pool.configure_update_sync OpaqueRef:s OpaqueRef:p weekly ", nil},
+		{"pool-set-update-sync-enabled value=true", "pool.set_update_sync_enabled OpaqueRef:s OpaqueRef:p ", nil},
+		{"pool-param-add uuid=u param-name=repositories param-key=u", "pool.add_repository OpaqueRef:s OpaqueRef:p OpaqueRef:r", nil},
+		{"pool-param-remove uuid=u param-name=repositories param-key=u", "pool.remove_repository OpaqueRef:s OpaqueRef:p OpaqueRef:r", nil},
+	} {
+		p := newPool()
+		host := xenapi.Host{UUID: "u", NameLabel: "one"}
+		p.says("host.get_all_records", map[xenapi.Ref[xenapi.Host]]xenapi.Host{"OpaqueRef:h": host})
+		p.says("host.get_record", host)
+		p.says("pool.get_all_records", map[xenapi.Ref[xenapi.Pool]]xenapi.Pool{"OpaqueRef:p": {}})
+		p.says("pool.get_by_uuid", "OpaqueRef:p")
+		p.says("Repository.get_by_uuid", "OpaqueRef:r")
+		p.says("Repository.introduce", "OpaqueRef:r")
+		p.says("Repository.get_uuid", "u-repository")
+		p.says("pool.sync_updates", "h4sh")
+		p.says("host.apply_updates", [][]string{{"reboot_host"}})
+		p.says("pool.check_update_readiness", [][]string{{"HOST_OFFLINE", "OpaqueRef:h"}})
+		for _, message := range []string{"Repository.forget", "pool.configure_repository_proxy", "pool.disable_repository_proxy", "pool.configure_update_sync",
+			"pool.set_update_sync_enabled", "pool.add_repository", "pool.remove_repository"} {
+			p.says(message, nil)
+		}
+		said, code := play(t, p, c.command, nil)
+		if code != 0 || !slices.Contains(p.called, c.message) {
+			t.Errorf("%s: exit code %d, %q, sent %q", c.command, code, said, p.called)
+		}
+		for _, want := range c.said {
+			if !slices.Contains(said, want) {
+				t.Errorf("%s: said %q, want %q", c.command, said, want)
+			}
+		}
+	}
+}
+
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
