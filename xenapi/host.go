@@ -2,6 +2,9 @@ package xenapi
 
 import "time"
 
+// SyslogDestination is the key of Host.Logging that names a server of syslog.
+const SyslogDestination = "syslog_destination"
+
 // Host is a member of the pool.
 type Host struct {
 	UUID                            string                          `json:"uuid" xenapi:"runtime,since=rio"`
@@ -79,6 +82,8 @@ type Host struct {
 	BootID string `json:"boot_id" xenapi:"internal"`
 	// ProcessID names the daemon's process in which it was: another one says that the toolstack was restarted.
 	ProcessID string `json:"process_id" xenapi:"internal"`
+	// MAC is that of the network interface by which the host was reached when it was last entered: magic packets go to it.
+	MAC string `json:"mac" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

@@ -24,11 +24,14 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/event"
+	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/rpc"
@@ -85,7 +88,9 @@ type host struct {
 	storage  *storage.Service
 	patches  *patch.Service
 	events   *event.Service
-	server   *httpd.Server
+	// extensions and powerOn are programs of the administrator's.
+	extensions, powerOn extension.Directory
+	server              *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
 	// ownCertificate says that the administrator keeps its file.
@@ -94,7 +99,7 @@ type host struct {
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
-func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, log *slog.Logger) (_ *host, err error) {
+func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, kept *journal.Journal, log *slog.Logger) (_ *host, err error) {
 	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), ending: make(chan error, 1), ownCertificate: config.TLSCert != "", log: log}
 	defer func() {
 		if err != nil {
@@ -123,6 +128,11 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		return nil, err
 	}
 	h.identity = pool.Identity{HostUUID: uuid, Name: name, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID(), Process: pool.ThisProcess(), Database: h.database.role()}
+	m := machine.New(p.root, machine.Options{})
+	h.identity.MAC = reachedBy(h.identity.Address)
+	if h.identity.Initiator, err = m.Initiator(); err != nil {
+		log.Warn("this host has no name among iSCSI nodes", "error", err)
+	}
 	entry := pool.Admitted
 	if len(config.EtcdEndpoints) > 0 {
 		entry = pool.Open
@@ -130,6 +140,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	if h.member, err = pool.Enter(ctx, h.db, h.identity, entry); err != nil {
 		return nil, err
 	}
+	h.forwardLog(kept)
 	roster.Read(h.db)
 	h.known = pool.NewCredentials(h.db, h.keys, p.identity, uuid, log)
 	if h.database.trusted != nil {
@@ -155,14 +166,17 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		Others:       others,
 		Fetch:        others.FetchPatch,
 	})
+	h.extensions, h.powerOn = extension.In(p.extensions, p.root), extension.In(p.powerOn, p.root)
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
-	table := api.New(api.Services{
+	var table *api.API
+	reports := h.reports(kept, m, func() *api.API { return table })
+	table = api.New(api.Services{
 		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Events: h.events,
-		Machine: machine.New(p.root, machine.Options{}), Daemon: h, Host: me, Others: others, Cluster: h.cluster,
+		Machine: m, Daemon: h, Log: kept, Reports: reports, Outside: outside.New(serverTrust), Extensions: h.extensions, PowerOn: h.powerOn, Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
-		Metrics: metrics.Handler(h.db, version()), Host: me, Others: others, Peer: h.keys.Peer,
+		Metrics: metrics.Handler(h.db, version()), Reports: reports, Host: me, Others: others, Peer: h.keys.Peer,
 		Backup: h.backup,
 	}, log)
 	return h, nil
@@ -202,6 +216,9 @@ func (h *host) recover(ctx context.Context) error {
 		return err
 	}
 	if err := h.patches.EndInterrupted(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(h.extensions.Recover(ctx), h.powerOn.Recover(ctx)); err != nil {
 		return err
 	}
 	if err := h.storage.Start(ctx); err != nil {

@@ -18,6 +18,7 @@ var HandlerRoles = map[string]string{
 	"http/get_pool_patch_download": xenapi.RolePoolOperator,
 	"http/put_import_raw_vdi":      xenapi.RoleVMAdmin,
 	"http/get_export_raw_vdi":      xenapi.RoleVMAdmin,
+	"http/get_system_status":       xenapi.RolePoolOperator,
 }
 
 // anyTask is the permission to touch what tasks other users have.

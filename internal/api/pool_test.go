@@ -2,9 +2,13 @@ package api_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,11 +21,15 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/event"
+	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
+	"poolpatch/internal/report"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -50,6 +58,9 @@ type pool struct {
 	caller  api.Caller
 	log     *lines
 	done    []string // to the machine and to the daemon
+	kept    *journal.Journal
+	root    string         // of the host's files
+	servers *x509.CertPool // that it trusts
 }
 
 func tables() (all []db.Table) {
@@ -70,8 +81,8 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	p := &pool{db: d, log: &lines{}, others: &elsewhere{}}
-	log, root := slog.New(p.log), t.TempDir()
+	p := &pool{db: d, log: &lines{}, others: &elsewhere{}, kept: journal.New(io.Discard, "one"), root: t.TempDir(), servers: x509.NewCertPool()}
+	log, root := slog.New(p.log), p.root
 	p.auth = auth.New(d, here, log, auth.Options{})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	mem := memsr.New(t, memsr.Options{Clone: true})
@@ -79,7 +90,20 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	patches := patch.New(d, here, p.tasks, patch.OnStorage(p.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Daemon: p, Host: here, Others: p.others}, log)
+	reports := report.New(report.Sources{
+		Stamps: filepath.Join(root, "patch/applied"), PatchLogs: filepath.Join(root, "logs"), Spool: filepath.Join(root, "bugreport"),
+		Log: p.kept.Recent, KernelLog: func() (string, error) { return "Linux", nil },
+		Records:  func(each func(string, []byte) error) error { return p.api.PublicRecords(each) },
+		Versions: func() any { return nil }, Space: func() any { return nil }, Findings: func(context.Context) (any, error) { return nil, nil },
+	})
+	for _, dir := range []string{"extensions", "power-on"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.api = api.New(api.Services{
+		Log: p.kept, Reports: reports, Outside: outside.New(func() *tls.Config { return &tls.Config{RootCAs: p.servers} }),
+		Extensions: extension.In(filepath.Join(root, "extensions"), root), PowerOn: extension.In(filepath.Join(root, "power-on"), root), DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Events: follow(t, d, p.auth), Machine: p.machine(), Daemon: p, Host: here, Others: p.others}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -87,6 +111,8 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 // machine is one that only remembers what was done to it.
 func (p *pool) machine() *machine.Machine {
 	return machine.New("/", machine.Options{
+		Initiator: filepath.Join(p.root, "initiatorname.iscsi"),
+		Broadcast: func(packet []byte) error { p.done = append(p.done, fmt.Sprintf("%x", packet)); return nil },
 		Run: func(_ context.Context, argv ...string) error {
 			p.done = append(p.done, strings.Join(argv, " "))
 			return nil

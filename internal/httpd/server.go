@@ -18,6 +18,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/patch"
+	"poolpatch/internal/report"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
 	"poolpatch/xenapi"
@@ -41,6 +42,7 @@ type Services struct {
 	Patches *patch.Service
 	Storage *storage.Service
 	Metrics http.Handler
+	Reports *report.Maker
 	Backup  func(context.Context, io.Writer) error // writes the pool's records
 	// Host is the one that this server serves, Others are the rest of the pool, and Peer knows them by their
 	// connections; both may be nil.
@@ -125,6 +127,7 @@ var routes = []route{
 	{http.MethodGet, "/pool_patch_download", (*Server).download},
 	{http.MethodPut, "/import_raw_vdi", (*Server).importRaw},
 	{http.MethodGet, "/export_raw_vdi", (*Server).exportRaw},
+	{http.MethodGet, "/system_status", (*Server).systemStatus},
 	{http.MethodGet, "/api", (*Server).reference},
 	{http.MethodGet, "/metrics", (*Server).metrics},
 	{http.MethodGet, "/check", (*Server).check},

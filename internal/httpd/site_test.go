@@ -24,13 +24,17 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/event"
+	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
+	"poolpatch/internal/report"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/memsr"
@@ -128,9 +132,19 @@ func newSite(t testing.TB) *site {
 	must(t, s.storage.Start(t.Context()))
 	t.Cleanup(func() { s.storage.DetachAll(context.Background()) })
 	s.newSR(t)
+	var table *api.API
+	reports := report.New(report.Sources{
+		Root: root, Log: func() string { return "the log" }, KernelLog: stillMachine().KernelLog,
+		Records:  func(each func(string, []byte) error) error { return table.PublicRecords(each) },
+		Versions: func() any { return nil }, Space: func() any { return nil }, Findings: func(context.Context) (any, error) { return nil, nil },
+	})
+	table = api.New(api.Services{
+		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{},
+		Log: journal.New(io.Discard, "one"), Reports: reports, Outside: outside.New(func() *tls.Config { return &tls.Config{} }), PowerOn: extension.In(root, root),
+	}, log)
 	s.serve(t, httpd.New(httpd.Services{
-		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Events: event.New(d, event.Options{}), Host: here, Machine: stillMachine(), Daemon: daemon{}}, log),
+		Reports: reports, DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), Host: here,
+		API: table,
 	}, log))
 	return s
 }
