@@ -37,18 +37,19 @@ func (a *API) hostReportCapabilities(context.Context, *call, hostRef) (string, e
 	return report.Capabilities(), nil
 }
 
-// reportProxy is the one option of host.bugreport_upload.
-const reportProxy = "http_proxy"
-
 // made is how much of a report's upload its making is.
 const made = 0.8
 
 // hostUploadReport makes the report first: a server is told how long it is.
 func (a *API) hostUploadReport(ctx context.Context, c *call, _ hostRef, address string, options map[string]string) error {
 	for _, option := range slices.Sorted(maps.Keys(options)) {
-		if option != reportProxy {
-			return xenapi.ErrValueNotSupported("options", option, "the one option is "+reportProxy)
+		if option != outside.ProxyOption {
+			return xenapi.ErrValueNotSupported("options", option, "the one option is "+outside.ProxyOption)
 		}
+	}
+	target, err := outside.ParseTarget(address, options[outside.ProxyOption])
+	if err != nil {
+		return err
 	}
 	request, err := report.ParseRequest("", "tar.gz")
 	if err != nil {
@@ -59,7 +60,7 @@ func (a *API) hostUploadReport(ctx context.Context, c *call, _ hostRef, address 
 		return err
 	}
 	defer file.Close()
-	return a.services.Outside.Put(ctx, address, options[reportProxy], outside.Parcel{
+	return a.services.Outside.Put(ctx, target, outside.Parcel{
 		Body: &progressing{r: file, size: size, tell: func(f float64) { c.task.Progress(ctx, made+(1-made)*f) }}, Length: size, ContentType: request.ContentType(),
 	})
 }

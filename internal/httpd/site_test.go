@@ -134,7 +134,7 @@ func newSite(t testing.TB) *site {
 	s.newSR(t)
 	var table *api.API
 	reports := report.New(report.Sources{
-		Root: root, Log: func() string { return "the log" }, KernelLog: stillMachine().KernelLog,
+		Root: root, Spool: filepath.Join(root, "bugreport"), Log: func() string { return "the log" }, KernelLog: stillMachine().KernelLog,
 		Records:  func(each func(string, []byte) error) error { return table.PublicRecords(each) },
 		Versions: func() any { return nil }, Space: func() any { return nil }, Findings: func(context.Context) (any, error) { return nil, nil },
 	})

@@ -52,22 +52,28 @@ type Parcel struct {
 	ContentType string
 }
 
-// Put puts a parcel at an address, http or https, by way of a proxy if there is one. Errors: INVALID_VALUE, SSL_VERIFY_ERROR,
-// SYSTEM_STATUS_RETRIEVAL_FAILED when the server does not take it.
-func (c *Client) Put(ctx context.Context, address, proxy string, p Parcel) error {
-	to, err := parse("url", address)
-	if err != nil {
-		return err
+// Target is where to put something.
+type Target struct{ to, by *url.URL } // by is nil for straight
+
+// ParseTarget reads an address, http or https, and that of a proxy, "" for none. Errors: INVALID_VALUE.
+func ParseTarget(address, proxy string) (t Target, err error) {
+	if t.to, err = parse("url", address); err == nil && proxy != "" {
+		t.by, err = parse(ProxyOption, proxy)
 	}
+	return t, err
+}
+
+// ProxyOption is how XenAPI calls a proxy.
+const ProxyOption = "http_proxy"
+
+// Put puts a parcel where it is to go. Errors: SSL_VERIFY_ERROR, SYSTEM_STATUS_RETRIEVAL_FAILED when the server does not take it.
+func (c *Client) Put(ctx context.Context, t Target, p Parcel) error {
 	transport := c.transport()
 	defer transport.CloseIdleConnections()
-	if proxy != "" {
-		by, err := parse("http_proxy", proxy)
-		if err != nil {
-			return err
-		}
-		transport.Proxy = http.ProxyURL(by)
+	if t.by != nil {
+		transport.Proxy = http.ProxyURL(t.by)
 	}
+	to := t.to
 	r, err := http.NewRequestWithContext(ctx, http.MethodPut, to.String(), io.NopCloser(p.Body))
 	if err != nil {
 		return xenapi.ErrInvalidValue("url", shown(to))

@@ -24,6 +24,15 @@ func parcel(text string) Parcel {
 	return Parcel{strings.NewReader(text), int64(len(text)), "text/plain"}
 }
 
+func target(t *testing.T, address, proxy string) Target {
+	t.Helper()
+	to, err := ParseTarget(address, proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return to
+}
+
 // serve is a server that does what h says; its address.
 func serve(t *testing.T, h http.HandlerFunc) string {
 	t.Helper()
@@ -41,12 +50,12 @@ func TestPut(t *testing.T) {
 		got = append(got, r.Method+" "+r.URL.String()+" "+r.Header.Get("Content-Length")+r.Header.Get("Proxy-Authorization")+" "+string(body))
 	}
 	address := serve(t, take)
-	if err := New(plain).Put(t.Context(), address+"/shelf?x=1", "", parcel("report")); err != nil || got[0] != "PUT /shelf?x=1 6 report" {
+	if err := New(plain).Put(t.Context(), target(t, address+"/shelf?x=1", ""), parcel("report")); err != nil || got[0] != "PUT /shelf?x=1 6 report" {
 		t.Errorf("straight: %q %v", got, err)
 	}
 	proxy, _ := url.Parse(serve(t, take))
 	proxy.User = url.UserPassword("u", "p")
-	if err := New(plain).Put(t.Context(), "http://nowhere.invalid/shelf", proxy.String(), parcel("report")); err != nil || got[1] != "PUT http://nowhere.invalid/shelf 6Basic dTpw report" {
+	if err := New(plain).Put(t.Context(), target(t, "http://nowhere.invalid/shelf", proxy.String()), parcel("report")); err != nil || got[1] != "PUT http://nowhere.invalid/shelf 6Basic dTpw report" {
 		t.Errorf("by a proxy: %q %v", got, err)
 	}
 }
@@ -74,20 +83,24 @@ func TestPutThatFails(t *testing.T) {
 	for what, address := range map[string]string{
 		xenapi.CodeSystemStatusRetrievalFailed: "http://u:s3cret@" + closed.Addr().String() + "/x?s3cret",
 		xenapi.CodeSSLVerifyError:              stranger.URL + "/?s3cret",
-		xenapi.CodeInvalidValue:                "http://u:s3cret@:80/?s3cret",
 		"moved":                                moved + "/?s3cret",
 		"silent":                               silent + "/?s3cret",
 	} {
-		err := c.Put(t.Context(), address, "", parcel("report"))
+		err := c.Put(t.Context(), target(t, address, ""), parcel("report"))
 		code := xenapi.CodeOf(err)
 		if code != what && (code != xenapi.CodeSystemStatusRetrievalFailed || len(what) > 6) || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
+	for _, address := range []string{"http://u:s3cret@:80/?s3cret", "ftp://u:s3cret@x/?s3cret", "http://u:s3cret@x:port/?s3cret", ""} {
+		if _, err := ParseTarget(address, ""); xenapi.CodeOf(err) != xenapi.CodeInvalidValue || strings.Contains(err.Error(), "s3cret") {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cause := errors.New("cancelled")
 	time.AfterFunc(20*time.Millisecond, func() { cancel(cause) })
-	if err := New(plain).Put(ctx, silent, "", parcel("report")); !errors.Is(err, cause) {
+	if err := New(plain).Put(ctx, target(t, silent, ""), parcel("report")); !errors.Is(err, cause) {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -103,7 +116,7 @@ func TestALongPut(t *testing.T) {
 	c := &Client{plain, 300 * time.Millisecond}
 	piece := bytes.Repeat([]byte("x"), 8<<10)
 	body := &slow{piece: piece, left: 10, pause: 60 * time.Millisecond}
-	if err := c.Put(t.Context(), address, "", Parcel{body, int64(10 * len(piece)), "text/plain"}); err != nil || <-got != int64(10*len(piece)) {
+	if err := c.Put(t.Context(), target(t, address, ""), Parcel{body, int64(10 * len(piece)), "text/plain"}); err != nil || <-got != int64(10*len(piece)) {
 		t.Errorf("a long one: %v", err)
 	}
 }

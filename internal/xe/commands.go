@@ -71,6 +71,14 @@ func declared() []command {
 		{"host-set-hostname-live", "host-uuid host-name", "", "Give a host another host name, at once", hostSetHostname, nil},
 		{"host-declare-dead", "uuid", "force", "Say that a host is off for certain", hostDeclareDead, nil},
 		{"host-sync-data", "", "<host-selectors>", "Have a host see all that the pool has committed", onHosts("sync_data"), nil},
+		{"host-get-system-status-capabilities", "", "<host-selectors>", "Print what a status report of a host can contain, as XML", printHosts("get_system_status_capabilities"), nil},
+		{"host-get-system-status", "filename", "entries output <host-selectors>", "Download a status report of a host. The entries are keys, parted by commas; the output is 'tar' (the default), 'tar.gz' or 'zip'", hostStatus, nil},
+		{"host-logs-download", "file-name", "<host-selectors>", "Download a copy of the logs of a host, as tar.gz", hostLogs, nil},
+		{"host-bugreport-upload", "url", "http-proxy <host-selectors>", "Have a host put a status report of its own at a URL", hostReportUpload, nil},
+		{"host-syslog-reconfigure", "", "<host-selectors>", "Have the log of a host go to the syslog server that its logging:syslog_destination names", onHosts("syslog_reconfigure"), nil},
+		{"host-refresh-pack-info", "", "<host-selectors>", "Have the records follow what is applied on the disk of a host", onHosts("refresh_pack_info"), nil},
+		{"host-power-on", "", "<host-selectors>", "Switch a host on", onHosts("power_on"), nil},
+		{"host-set-power-on-mode", "power-on-mode", "power-on-config: <host-selectors>", "Say how a host is switched on: 'wake-on-lan', by a program of that name, or not at all (nothing)", hostSetPowerOnMode, nil},
 		{"host-forget", "uuid", "force", "Forget about a host", hostForget, nil},
 
 		{"pool-join", "master-address master-username master-password", "force", "Instruct host to join an existing pool", poolJoin, nil},
@@ -80,6 +88,7 @@ func declared() []command {
 		{"pool-recover-slaves", "", "", "Lead hosts that have lost their coordinator back to it; print their UUIDs", poolRecoverSlaves, nil},
 		{"pool-emergency-transition-to-master", "", "", "Make the host that is asked the coordinator", send("pool.emergency_transition_to_master"), nil},
 		{"pool-enable-tls-verification", "", "", "Have hosts verify the certificates of one another", send("pool.enable_tls_verification"), nil},
+		{"pool-send-test-post", "dest-host dest-port body", "", "Post a text to a server over TLS and print its answer", poolTestPost, nil},
 		{"pool-secret-rotate", "", "", "Give the pool another secret", send("pool.rotate_secret"), nil},
 		{"pool-ha-compute-max-host-failures-to-tolerate", "", "", "Print how many hosts may fail", poolMostFailures, nil},
 
