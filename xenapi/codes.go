@@ -73,6 +73,10 @@ const (
 	CodeHostNotDisabled                           = "HOST_NOT_DISABLED"
 	CodeHostNameInvalid                           = "HOST_NAME_INVALID"
 	CodeXenAPIMissingPlugin                       = "XENAPI_MISSING_PLUGIN"
+	CodeSystemStatusRetrievalFailed               = "SYSTEM_STATUS_RETRIEVAL_FAILED"
+	CodeSSLVerifyError                            = "SSL_VERIFY_ERROR"
+	CodeXenAPIPluginFailure                       = "XENAPI_PLUGIN_FAILURE"
+	CodeHostPowerOnModeDisabled                   = "HOST_POWER_ON_MODE_DISABLED"
 	CodeServerCertificateInvalid                  = "SERVER_CERTIFICATE_INVALID"
 	CodeServerCertificateKeyInvalid               = "SERVER_CERTIFICATE_KEY_INVALID"
 	CodeServerCertificateKeyMismatch              = "SERVER_CERTIFICATE_KEY_MISMATCH"
@@ -227,6 +231,10 @@ var sentences = map[string]string{
 	CodeHostNotDisabled:                           "The host is enabled: disable it first.",
 	CodeHostNameInvalid:                           "The host name is invalid.",
 	CodeXenAPIMissingPlugin:                       "The host has no such plug-in.",
+	CodeSystemStatusRetrievalFailed:               "The status report could not be made, or not be delivered.",
+	CodeSSLVerifyError:                            "The certificate of the server is not one that this host trusts.",
+	CodeXenAPIPluginFailure:                       "A program of the host's, an extension, failed.",
+	CodeHostPowerOnModeDisabled:                   "The host has no way to be switched on from afar.",
 	CodeServerCertificateInvalid:                  "The certificate is none in PEM form.",
 	CodeServerCertificateKeyInvalid:               "The private key is none in PEM form.",
 	CodeServerCertificateKeyMismatch:              "The private key is not that of the certificate.",
@@ -657,6 +665,26 @@ func ErrHostNameInvalid(reason string) *Error {
 // ErrXenAPIMissingPlugin makes XENAPI_MISSING_PLUGIN: the host has no plug-in of that name.
 func ErrXenAPIMissingPlugin(name string) *Error {
 	return NewError(CodeXenAPIMissingPlugin, name)
+}
+
+// ErrSystemStatusRetrievalFailed makes SYSTEM_STATUS_RETRIEVAL_FAILED: a status report could not be made, or not be delivered.
+func ErrSystemStatusRetrievalFailed(reason string) *Error {
+	return NewError(CodeSystemStatusRetrievalFailed, reason)
+}
+
+// ErrSSLVerifyError makes SSL_VERIFY_ERROR: the certificate of a server outside the pool is not trusted.
+func ErrSSLVerifyError(reason string) *Error {
+	return NewError(CodeSSLVerifyError, reason)
+}
+
+// ErrXenAPIPluginFailure makes XENAPI_PLUGIN_FAILURE: a program that the administrator keeps on the host failed, or may not be run.
+func ErrXenAPIPluginFailure(status, stdout, stderr string) *Error {
+	return NewError(CodeXenAPIPluginFailure, status, stdout, stderr)
+}
+
+// ErrHostPowerOnModeDisabled makes HOST_POWER_ON_MODE_DISABLED: the host's power_on_mode is empty.
+func ErrHostPowerOnModeDisabled() *Error {
+	return NewError(CodeHostPowerOnModeDisabled)
 }
 
 // ErrServerCertificateInvalid makes SERVER_CERTIFICATE_INVALID: the certificate is none in PEM form.

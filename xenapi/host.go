@@ -2,6 +2,9 @@ package xenapi
 
 import "time"
 
+// SyslogDestination is the key of Host.Logging that names a server of syslog.
+const SyslogDestination = "syslog_destination"
+
 // Host is a member of the pool.
 type Host struct {
 	UUID                            string                          `json:"uuid" xenapi:"runtime,since=rio"`
@@ -81,6 +84,8 @@ type Host struct {
 	ProcessID string `json:"process_id" xenapi:"internal"`
 	// Unrecorded names the data sources that host.forget_data_source_archives has taken out of what is recorded.
 	Unrecorded []string `json:"unrecorded" xenapi:"internal"`
+	// MAC is that of the network interface by which the host was reached when it was last entered: magic packets go to it.
+	MAC string `json:"mac" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

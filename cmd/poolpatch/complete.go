@@ -27,7 +27,7 @@ var completed = map[string][]offer{
 	"vdi destroy": {named(vdis)}, "vdi export": {named(vdis)},
 	"sr default": {named(srs)}, "sr scan": {named(srs)}, "sr destroy": {named(srs)}, "sr forget": {named(srs)}, "sr create": {none},
 	"pbd create": {named(srs)}, "pbd plug": {named(pbds)}, "pbd unplug": {named(pbds)}, "pbd destroy": {named(pbds)},
-	"host show": {named(hosts)}, "host rename": {named(hosts), none}, "host enable": {named(hosts)}, "host disable": {named(hosts)}, "host destroy": {named(hosts)},
+	"host show": {named(hosts)}, "host log": {named(hosts)}, "host bugreport": {named(hosts)}, "host rename": {named(hosts), none}, "host enable": {named(hosts)}, "host disable": {named(hosts)}, "host destroy": {named(hosts)},
 	"pool eject": {named(hosts)}, "pool designate": {named(hosts)}, "pool level": {named(hosts)}, "pool join": {none},
 	"repository add": {none}, "repository remove": {named(repositories)}, "repository apply": {none},
 	"repository schedule": {these("daily", "off", "0", "1", "2", "3", "4", "5", "6")}, "repository proxy": {these("off")},

@@ -110,10 +110,12 @@ func (c *serveConfig) checkPassword() error {
 // paths are the daemon's own, below its root.
 type paths struct {
 	root, etc, keys, unsigned, tlsCert, tlsKey string
+	extensions, powerOn                        string
 	lib, hostUUID, hostName                    string
 	identity, etcd, localSR, rrds              string
 	place, moving, lock                        string
-	legacy                                     string
+	legacy, stamps                             string
+	report                                     string // on its way to where it is sent
 	run, socket, mounts                        string
 	log, patchLogs                             string
 }
@@ -123,10 +125,12 @@ func pathsBelow(root string) paths {
 	run, log := filepath.Join(root, "run/poolpatch"), filepath.Join(root, "var/log/poolpatch")
 	return paths{
 		root: root, etc: etc, keys: filepath.Join(etc, "trusted-keys.d"), unsigned: filepath.Join(etc, "unsigned-patches"),
+		extensions: filepath.Join(etc, "extensions"), powerOn: filepath.Join(etc, "power-on"),
 		tlsCert: filepath.Join(etc, "tls.crt"), tlsKey: filepath.Join(etc, "tls.key"),
 		lib: lib, hostUUID: filepath.Join(lib, "host-uuid"), hostName: filepath.Join(lib, "host-name"), identity: filepath.Join(lib, "identity"), etcd: filepath.Join(lib, "etcd"), localSR: filepath.Join(lib, "sr"), rrds: filepath.Join(lib, "rrd"),
 		place: filepath.Join(lib, "place.json"), moving: filepath.Join(lib, "moving.json"), lock: filepath.Join(lib, "lock"),
-		legacy: filepath.Join(root, "var/patch"),
+		legacy: filepath.Join(root, "var/patch"), stamps: filepath.Join(root, "var/patch/applied"),
+		report: filepath.Join(lib, "bugreport"),
 		run:    run, socket: filepath.Join(run, "socket"), mounts: filepath.Join(run, "mounts"),
 		log: log, patchLogs: filepath.Join(log, "patches"),
 	}

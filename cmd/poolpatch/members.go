@@ -11,7 +11,7 @@ import (
 )
 
 func (c *cli) hostCommand() *cobra.Command {
-	return c.connected(group("host", "The hosts of the pool", "The hosts of the pool.", c.hostList(), c.hostShow(), c.hostRename(), c.hostEnable(), c.hostDisable(), c.hostDestroy()))
+	return c.connected(group("host", "The hosts of the pool", "The hosts of the pool.", c.hostList(), c.hostShow(), c.hostRename(), c.hostEnable(), c.hostDisable(), c.hostLog(), c.hostReport(), c.hostDestroy()))
 }
 
 func (c *cli) hostList() *cobra.Command {

@@ -23,6 +23,7 @@ import (
 	"poolpatch/internal/durable"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/volume"
 	"poolpatch/xenapi"
@@ -76,10 +77,16 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 	if err := volume.Isolate(); err != nil {
 		return fmt.Errorf("private mount namespace (poolpatch serve needs root): %w", err)
 	}
-	log, err := logger(stderr, config.LogLevel)
+	level, err := logLevel(config.LogLevel)
 	if err != nil {
 		return usageError{err}
 	}
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
+	kept := journal.New(stderr, hostname)
+	log := slog.New(kept.Handler(level))
 	switch sees, err := volume.SeesLaterMounts(); {
 	case err != nil:
 		return err
@@ -99,7 +106,7 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 		return fmt.Errorf("--root %s: %w", p.root, err)
 	}
 	defer lock.Close()
-	err = life(ctx, config, p, log)
+	err = life(ctx, config, p, kept, log)
 	if errors.Is(err, errStopped) {
 		return nil
 	}
@@ -114,7 +121,8 @@ func serve(ctx context.Context, config serveConfig, stderr io.Writer) error {
 }
 
 // life is the daemon from its start to its end, which errMoved says is not the last.
-func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) error {
+func life(ctx context.Context, config serveConfig, p paths, kept *journal.Journal, log *slog.Logger) error {
+	defer kept.Deliver()()
 	moved, err := p.files().CompleteMove()
 	if err != nil {
 		return err
@@ -150,7 +158,7 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 		log.Info("listening", "address", config.HTTPS, "tls", true)
 	}
 
-	d, err := assemble(ctx, config, p, uuid, keys, roster, door, log)
+	d, err := assemble(ctx, config, p, uuid, keys, roster, door, kept, log)
 	if errors.Is(err, etcdserver.ErrRemoved) || errors.Is(err, pool.ErrEjected) {
 		log.Warn("this host was ejected from its pool; it begins one of its own")
 		return errors.Join(p.files().Move(pool.Place{}, pool.Credential{}), errMoved)
@@ -190,17 +198,16 @@ func life(ctx context.Context, config serveConfig, p paths, log *slog.Logger) er
 // errMoved ends a daemon that is to start again at once: its database is in another place.
 var errMoved = errors.New("the host moves to another pool")
 
-func logger(w io.Writer, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %s: it is debug, info, warn or error", level)
+func logLevel(text string) (level slog.Level, err error) {
+	if err := level.UnmarshalText([]byte(text)); err != nil {
+		return level, fmt.Errorf("--log-level %s: it is debug, info, warn or error", text)
 	}
-	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: l})), nil
+	return level, nil
 }
 
 func makeDirectories(p paths) error {
 	for dir, mode := range map[string]os.FileMode{
-		p.etc: 0o755, p.keys: 0o755, p.lib: 0o700, p.rrds: 0o700, p.legacy: 0o755, p.run: 0o755, p.mounts: 0o700, p.log: 0o755, p.patchLogs: 0o750,
+		p.etc: 0o755, p.keys: 0o755, p.extensions: 0o755, p.powerOn: 0o755, p.lib: 0o700, p.rrds: 0o700, p.legacy: 0o755, p.run: 0o755, p.mounts: 0o700, p.log: 0o755, p.patchLogs: 0o750,
 	} {
 		if err := os.MkdirAll(dir, mode); err != nil {
 			return fmt.Errorf("make the daemon's directories: %w", err)

@@ -24,11 +24,14 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/event"
+	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/replica"
@@ -38,7 +41,7 @@ import (
 	"poolpatch/internal/storage"
 	"poolpatch/internal/storage/filesr"
 	"poolpatch/internal/task"
-	outside "poolpatch/internal/trust"
+	believed "poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
 
@@ -58,7 +61,7 @@ func drivers() storage.Drivers {
 
 // tables lists what the database holds: XenAPI's classes, and what tasks own.
 func tables() []db.Table {
-	return append(slices.Concat(pool.Tables(), patch.Tables(), repository.Tables(), message.Tables(), outside.Tables()),
+	return append(slices.Concat(pool.Tables(), patch.Tables(), repository.Tables(), message.Tables(), believed.Tables()),
 		db.TableOf[xenapi.Session](), db.TableOf[xenapi.Task](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.Host](),
 		db.TableOf[xenapi.HostMetrics](), db.TableOf[xenapi.HostPatch](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.SM](), db.TableOf[xenapi.SR](), db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](),
@@ -83,7 +86,7 @@ type host struct {
 	moving       sync.Once
 	ending       chan error // takes how the daemon is to end, from whoever tells it over the API
 	db           *db.DB
-	trust        *outside.Store
+	trust        *believed.Store
 	auth         *auth.Service
 	tasks        *task.Service
 	cluster      *pool.Cluster
@@ -93,7 +96,9 @@ type host struct {
 	repositories *repository.Service
 	events       *event.Service
 	rrds         *rrd.Recorder
-	server       *httpd.Server
+	// extensions and powerOn are programs of the administrator's.
+	extensions, powerOn extension.Directory
+	server              *httpd.Server
 	// certificate is what clients are shown; nil where there is no HTTPS.
 	certificate *x509.Certificate
 	// ownCertificate says that the administrator keeps its file.
@@ -102,7 +107,7 @@ type host struct {
 }
 
 // assemble starts the database and wires the services of one host, bottom up.
-func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, log *slog.Logger) (_ *host, err error) {
+func assemble(ctx context.Context, config serveConfig, p paths, uuid string, keys *authority.Keyholder, roster *pool.Roster, door *httpd.Door, kept *journal.Journal, log *slog.Logger) (_ *host, err error) {
 	h := &host{paths: p, keys: keys, door: door, moved: make(chan struct{}), ending: make(chan error, 1), ownCertificate: config.TLSCert != "", log: log}
 	defer func() {
 		if err != nil {
@@ -131,6 +136,11 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 		return nil, err
 	}
 	h.identity = pool.Identity{HostUUID: uuid, Name: name, Hostname: hostname, Address: advertised(config), Version: version(), Kernel: pool.Kernel(), BootID: pool.BootID(), Process: pool.ThisProcess(), Database: h.database.role()}
+	m := machine.New(p.root, machine.Options{})
+	h.identity.MAC = reachedBy(h.identity.Address)
+	if h.identity.Initiator, err = m.Initiator(); err != nil {
+		log.Warn("this host has no name among iSCSI nodes", "error", err)
+	}
 	entry := pool.Admitted
 	if len(config.EtcdEndpoints) > 0 {
 		entry = pool.Open
@@ -138,6 +148,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	if h.member, err = pool.Enter(ctx, h.db, h.identity, entry); err != nil {
 		return nil, err
 	}
+	h.forwardLog(kept)
 	roster.Read(h.db)
 	h.known = pool.NewCredentials(h.db, h.keys, p.identity, uuid, log)
 	if h.database.trusted != nil {
@@ -149,7 +160,7 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	verifier := hotfix.NewVerifier(hotfix.Options{KeyDir: p.keys, AllowFile: p.unsigned, Log: log})
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
-	h.trust = outside.New(h.db)
+	h.trust = believed.New(h.db)
 	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay, Trust: h.trust})
 	h.closings = append(h.closings, h.auth.CloseDatabases)
 	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: api.Concerned})
@@ -173,16 +184,19 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	h.repositories = repository.New(h.db, me, h.tasks, h.patches, log, repository.Options{
 		Keys: p.keys, TLS: h.trust.TLS, Coordinating: func(tx *db.Tx) bool { return pool.Coordinating(tx, me) == nil }, Alive: pool.Alive, Step: atStep,
 	})
+	h.extensions, h.powerOn = extension.In(p.extensions, p.root), extension.In(p.powerOn, p.root)
 	h.cluster = &pool.Cluster{DB: h.db, Me: me, Identity: h.identity, Keys: h.keys, Keepers: h.database, Move: h.Move, Log: log}
-	computer := machine.New(p.root, machine.Options{})
-	h.rrds = rrd.New(h.db, me, computer.Load, p.rrds, log)
-	table := api.New(api.Services{
+	h.rrds = rrd.New(h.db, me, m.Load, p.rrds, log)
+	var table *api.API
+	reports := h.reports(kept, m, func() *api.API { return table })
+	table = api.New(api.Services{
 		DB: h.db, Auth: h.auth, Tasks: h.tasks, Storage: h.storage, Patches: h.patches, Repositories: h.repositories, Events: h.events, Trust: h.trust, Replicas: h.replicas,
-		Machine: computer, Recorder: h.rrds, Daemon: h, Host: me, Others: others, Cluster: h.cluster,
+		Machine: m, Recorder: h.rrds, Daemon: h, Log: kept, Reports: reports, Outside: outside.New(h.trust.TLS), Extensions: h.extensions, PowerOn: h.powerOn,
+		Host: me, Others: others, Cluster: h.cluster,
 	}, log)
 	h.server = httpd.New(httpd.Services{
 		DB: h.db, API: table, Auth: h.auth, Tasks: h.tasks, Patches: h.patches, Storage: h.storage,
-		Metrics: metrics.Handler(h.db, version()), RRDs: h.rrds, Host: me, Others: others, Peer: h.keys.Peer,
+		Metrics: metrics.Handler(h.db, version()), RRDs: h.rrds, Reports: reports, Host: me, Others: others, Peer: h.keys.Peer,
 		Backup: h.backup,
 	}, log)
 	return h, nil
@@ -234,6 +248,9 @@ func (h *host) recover(ctx context.Context) error {
 		return err
 	}
 	if err := h.patches.EndInterrupted(ctx); err != nil {
+		return err
+	}
+	if err := errors.Join(h.extensions.Recover(ctx), h.powerOn.Recover(ctx)); err != nil {
 		return err
 	}
 	if err := h.storage.Start(ctx); err != nil {

@@ -108,7 +108,10 @@ func (d dispatcher) dispatch(ctx context.Context, name string, params []rpc.Valu
 	}
 	m, async := d.api.find(name)
 	if m == nil {
-		return nil, xenapi.ErrMessageMethodUnknown(name)
+		var err error
+		if m, err = d.unknown(ctx, name, params); err != nil {
+			return nil, err
+		}
 	}
 	if async && (m.implicit || m.sig.NoAsync) {
 		return nil, xenapi.NewError("Fault", fmt.Sprintf("No async mode for this operation (rpc: %s)", name))

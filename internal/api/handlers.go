@@ -7,9 +7,11 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/event"
 	"poolpatch/internal/machine"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	"poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/report"
 	"poolpatch/internal/repository"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
@@ -33,7 +35,13 @@ type Services struct {
 	// Repositories are where the pool fetches patches from.
 	Repositories *repository.Service
 	Daemon       Daemon
-	Host         xenapi.Ref[xenapi.Host]
+	Log          Log
+	Reports      *report.Maker
+	Outside      *outside.Client
+	// Extensions are this host's; nil where there are none.
+	Extensions Extensions
+	PowerOn    Programs
+	Host       xenapi.Ref[xenapi.Host]
 	// Others are the other hosts; nil where there are none.
 	Others Others
 	// Cluster is who is in the pool; nil where that never changes.
@@ -159,6 +167,17 @@ func (a *API) handlers() map[string]any {
 		"pool.ha_compute_max_host_failures_to_tolerate":              a.haMost,
 		"pool.ha_compute_hypothetical_max_host_failures_to_tolerate": a.haHypotheticalMost,
 		"pool.ha_compute_vm_failover_plan":                           a.haPlan,
+
+		"host.get_log":                        a.hostLog,
+		"host.syslog_reconfigure":             a.hostReconfigureSyslog,
+		"host.get_system_status_capabilities": a.hostReportCapabilities,
+		"host.bugreport_upload":               a.hostUploadReport,
+		"host.refresh_pack_info":              a.hostRefreshPackInfo,
+		"host.call_extension":                 a.hostCallExtension,
+		"host.set_iscsi_iqn":                  a.hostSetInitiator,
+		"host.set_power_on_mode":              a.hostSetPowerOnMode,
+		"host.power_on":                       a.hostPowerOn,
+		"pool.send_test_post":                 a.poolTestPost,
 
 		"host.destroy":              a.hostDestroy,
 		"pool.designate_new_master": a.poolDesignate,

@@ -49,15 +49,6 @@ func exists[T xenapi.Object](a *API, ref xenapi.Ref[T]) error {
 	return a.view(func(tx *db.Tx) error { _, err := db.Get(tx, ref); return err })
 }
 
-// No host has extensions.
-func (a *API) hostHasExtension(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host], _ string) (bool, error) {
-	return false, exists(a, host)
-}
-
-func (a *API) poolHasExtension(_ context.Context, _ *call, self xenapi.Ref[xenapi.Pool], _ string) (bool, error) {
-	return false, exists(a, self)
-}
-
 // A host runs its control domain alone, which stays where it is: there is nothing to evacuate, and nothing in the way of it.
 func (a *API) hostAssertCanEvacuate(_ context.Context, _ *call, host xenapi.Ref[xenapi.Host]) error {
 	return exists(a, host)

@@ -21,6 +21,7 @@ var HandlerRoles = map[string]string{
 	"http/get_host_rrd":            xenapi.RoleReadOnly,
 	"http/get_sr_rrd":              xenapi.RoleReadOnly,
 	"http/get_rrd_updates":         xenapi.RoleReadOnly,
+	"http/get_system_status":       xenapi.RolePoolOperator,
 }
 
 // anyTask is the permission to touch what tasks other users have.

@@ -2,10 +2,13 @@ package api_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,12 +21,16 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/event"
+	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/report"
 	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/storage"
@@ -57,6 +64,8 @@ type pool struct {
 	root    string
 	store   db.Store
 	done    []string // to the machine and to the daemon
+	kept    *journal.Journal
+	servers *x509.CertPool // that it trusts
 }
 
 func tables() (all []db.Table) {
@@ -78,7 +87,7 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 		t.Fatal(err)
 	}
 	t.Cleanup(d.Close)
-	p := &pool{db: d, log: &lines{}, others: &elsewhere{}, root: t.TempDir(), store: store}
+	p := &pool{db: d, log: &lines{}, others: &elsewhere{}, kept: journal.New(io.Discard, "one"), root: t.TempDir(), servers: x509.NewCertPool(), store: store}
 	log, root := slog.New(p.log), p.root
 	p.trust = trust.New(d)
 	p.auth = auth.New(d, here, log, auth.Options{Trust: p.trust})
@@ -89,7 +98,23 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 		Root: root, Legacy: filepath.Join(root, "patch"), Logs: root, Encode: rpc.MarshalXMLValue,
 	})
 	repositories := repository.New(d, here, p.tasks, patches, log, repository.Options{Keys: root})
-	p.api = api.New(api.Services{DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Repositories: repositories, Events: follow(t, d, p.auth), Trust: p.trust, Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others, Replicas: replicas(d, store, p.tasks, p.storage, root, log)}, log)
+	reports := report.New(report.Sources{
+		Stamps: filepath.Join(root, "patch/applied"), PatchLogs: filepath.Join(root, "logs"), Spool: filepath.Join(root, "bugreport"),
+		Log: p.kept.Recent, KernelLog: func() (string, error) { return "Linux", nil },
+		Records:  func(each func(string, []byte) error) error { return p.api.PublicRecords(each) },
+		Versions: func() any { return nil }, Space: func() any { return nil }, Findings: func(context.Context) (any, error) { return nil, nil },
+	})
+	for _, dir := range []string{"extensions", "power-on"} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.api = api.New(api.Services{
+		DB: d, Auth: p.auth, Tasks: p.tasks, Storage: p.storage, Patches: patches, Repositories: repositories, Events: follow(t, d, p.auth), Trust: p.trust,
+		Machine: p.machine(), Recorder: p, Daemon: p, Host: here, Others: p.others, Replicas: replicas(d, store, p.tasks, p.storage, root, log),
+		Log: p.kept, Reports: reports, Outside: outside.New(func() *tls.Config { return &tls.Config{RootCAs: p.servers} }),
+		Extensions: extension.In(filepath.Join(root, "extensions"), root), PowerOn: extension.In(filepath.Join(root, "power-on"), root),
+	}, log)
 	t.Cleanup(p.tasks.Wait)
 	return p
 }
@@ -114,6 +139,8 @@ func (p *pool) backup(ctx context.Context, w io.Writer) error {
 // machine is one that only remembers what was done to it.
 func (p *pool) machine() *machine.Machine {
 	return machine.New("/", machine.Options{
+		Initiator: filepath.Join(p.root, "initiatorname.iscsi"),
+		Broadcast: func(packet []byte) error { p.done = append(p.done, fmt.Sprintf("%x", packet)); return nil },
 		Run: func(_ context.Context, argv ...string) error {
 			p.done = append(p.done, strings.Join(argv, " "))
 			return nil

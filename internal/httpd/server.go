@@ -18,6 +18,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/patch"
+	"poolpatch/internal/report"
 	"poolpatch/internal/rrd"
 	"poolpatch/internal/storage"
 	"poolpatch/internal/task"
@@ -43,6 +44,7 @@ type Services struct {
 	Storage *storage.Service
 	Metrics http.Handler
 	RRDs    *rrd.Recorder
+	Reports *report.Maker
 	Backup  func(context.Context, io.Writer) error // writes the pool's records
 	// Host is the one that this server serves, Others are the rest of the pool, and Peer knows them by their
 	// connections; both may be nil.
@@ -130,6 +132,7 @@ var routes = []route{
 	{http.MethodGet, "/host_rrd", (*Server).hostRRD},
 	{http.MethodGet, "/sr_rrd", (*Server).srRRD},
 	{http.MethodGet, "/rrd_updates", (*Server).rrdUpdates},
+	{http.MethodGet, "/system_status", (*Server).systemStatus},
 	{http.MethodGet, "/api", (*Server).reference},
 	{http.MethodGet, "/metrics", (*Server).metrics},
 	{http.MethodGet, "/check", (*Server).check},

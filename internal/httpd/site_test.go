@@ -24,14 +24,18 @@ import (
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
 	"poolpatch/internal/event"
+	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/httpd"
+	"poolpatch/internal/journal"
 	"poolpatch/internal/machine"
 	"poolpatch/internal/message"
 	"poolpatch/internal/metrics"
+	"poolpatch/internal/outside"
 	"poolpatch/internal/patch"
 	hosts "poolpatch/internal/pool"
 	"poolpatch/internal/replica"
+	"poolpatch/internal/report"
 	"poolpatch/internal/repository"
 	"poolpatch/internal/rpc"
 	"poolpatch/internal/rrd"
@@ -136,9 +140,20 @@ func newSite(t testing.TB) *site {
 	t.Cleanup(func() { s.storage.DetachAll(context.Background()) })
 	s.newSR(t)
 	rrds := rrd.New(d, here, stillMachine().Load, t.TempDir(), log)
+	var table *api.API
+	reports := report.New(report.Sources{
+		Root: root, Spool: filepath.Join(root, "bugreport"), Log: func() string { return "the log" }, KernelLog: stillMachine().KernelLog,
+		Records:  func(each func(string, []byte) error) error { return table.PublicRecords(each) },
+		Versions: func() any { return nil }, Space: func() any { return nil }, Findings: func(context.Context) (any, error) { return nil, nil },
+	})
+	table = api.New(api.Services{
+		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Repositories: repository.New(d, here, s.tasks, patches, log, repository.Options{Keys: root}),
+		Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}, Replicas: replicas(d, store, s.tasks, s.storage, root, log),
+		Log: journal.New(io.Discard, "one"), Reports: reports, Outside: outside.New(func() *tls.Config { return &tls.Config{} }), PowerOn: extension.In(root, root),
+	}, log)
 	s.serve(t, httpd.New(httpd.Services{
-		DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), RRDs: rrds, Host: here,
-		API: api.New(api.Services{DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Repositories: repository.New(d, here, s.tasks, patches, log, repository.Options{Keys: root}), Events: event.New(d, event.Options{}), Trust: s.trust, Host: here, Machine: stillMachine(), Recorder: rrds, Daemon: daemon{}, Replicas: replicas(d, store, s.tasks, s.storage, root, log)}, log),
+		Reports: reports, DB: d, Auth: s.auth, Tasks: s.tasks, Storage: s.storage, Patches: patches, Metrics: metrics.Handler(d, "1.2.3"), RRDs: rrds, Host: here,
+		API: table,
 	}, log))
 	return s
 }

@@ -93,6 +93,7 @@ func TestEachHandlersRole(t *testing.T) {
 		{"GET", "/pool_patch_download", xenapi.RolePoolOperator, xenapi.RoleVMPowerAdmin, "http/get_pool_patch_download"},
 		{"PUT", "/import_raw_vdi", xenapi.RoleVMAdmin, xenapi.RoleVMOperator, "http/put_import_raw_vdi"},
 		{"GET", "/export_raw_vdi", xenapi.RoleVMAdmin, xenapi.RoleVMOperator, "http/get_export_raw_vdi"},
+		{"GET", "/system_status", xenapi.RolePoolOperator, xenapi.RoleVMPowerAdmin, "http/get_system_status"},
 	} {
 		ref := s.newTask(t, sessionOf(c.weak))
 		resp, body := s.do(t, c.method, c.path+"?task_id="+string(ref), "Cookie: session_id="+sessionOf(c.weak), "Content-Length: 0")

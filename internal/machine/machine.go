@@ -1,4 +1,5 @@
-// Package machine is the computer that a host is: it is rebooted and powered off, has a name, a kernel with a log, and a load.
+// Package machine is the computer that a host is: it is rebooted and powered off, wakes others, has a name, one among iSCSI nodes too, a kernel
+// with a log, and a load.
 //
 // It is not the host of the pool, which is a record, nor the daemon. Its invariant: a daemon that serves below a root of its
 // own shares the machine with others, and changes nothing of it. Start with [Machine].
@@ -30,6 +31,8 @@ type Options struct {
 	Run         func(ctx context.Context, argv ...string) error
 	SetHostname func(name string) error
 	KernelLog   func(clear bool) (string, error)
+	Broadcast   func(packet []byte) error // over UDP, to the port for magic packets
+	Initiator   string                    // file that has the name among iSCSI nodes
 }
 
 // Machine is the computer that a daemon runs on.
@@ -48,6 +51,12 @@ func New(root string, o Options) *Machine {
 	}
 	if o.KernelLog == nil {
 		o.KernelLog = kernelLog
+	}
+	if o.Initiator == "" {
+		o.Initiator = filepath.Join(root, "etc/iscsi/initiatorname.iscsi") // where iscsid looks
+	}
+	if o.Broadcast == nil {
+		o.Broadcast = broadcast
 	}
 	return &Machine{root, o}
 }

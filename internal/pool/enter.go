@@ -23,6 +23,9 @@ type Identity struct {
 	BootID   string // of the kernel that runs now
 	Process  Process
 	Database string // member, client or external: how this host has the database
+	MAC      string // of the network interface by which it is reached; "" where that has none
+	// Initiator is its name among iSCSI nodes, as it stands on its disk; "" is none.
+	Initiator string
 }
 
 // Entry says who may enter.
@@ -81,7 +84,7 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 	} else if rec, err = db.Get(tx, ref); err != nil {
 		return "", err
 	}
-	rec.Hostname, rec.Address = id.Hostname, id.Address
+	rec.Hostname, rec.Address, rec.MAC, rec.ISCSIIQN = id.Hostname, id.Address, id.MAC, id.Initiator
 	rec.APIVersionMajor, rec.APIVersionMinor, rec.APIVersionVendor = apiMajor, apiMinor, "poolpatch"
 	rec.SoftwareVersion = map[string]string{
 		"product_brand": "poolpatch", "product_version": id.Version, "poolpatch": id.Version, "linux": id.Kernel,

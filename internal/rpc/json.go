@@ -181,3 +181,27 @@ func jsonObject(d *json.Decoder, depth int) (Value, error) {
 	_, err := d.Token()
 	return v, err
 }
+
+// MarshalJSONValue writes a value as JSON.
+func MarshalJSONValue(v any) []byte {
+	return toJSON(func(w *jsonWriter) { encode(w, v) })
+}
+
+// ParseJSONCall reads a call in either version of JSON-RPC, which may lack its id.
+func ParseJSONCall(text []byte) (method string, params []Value, err error) {
+	var call struct {
+		Method string          `json:"method"`
+		Params json.RawMessage `json:"params"`
+	}
+	if err := json.Unmarshal(text, &call); err != nil {
+		return "", nil, fmt.Errorf("malformed JSON-RPC call: %w", err)
+	}
+	if len(call.Params) == 0 {
+		return call.Method, nil, nil
+	}
+	v, err := parseJSON(call.Params)
+	if err != nil || v.Kind != Array {
+		return "", nil, fmt.Errorf("malformed JSON-RPC call: its params are no array")
+	}
+	return call.Method, v.Items, nil
+}

@@ -35,13 +35,16 @@ const (
 	busyInterval = 10 * time.Millisecond
 )
 
-// Command is what to run. Path is absolute; Args does not repeat it. Standard input is /dev/null, the
-// environment is Env and the mark of left.go.
+// Command is what to run. Path is absolute; Args does not repeat it. Standard input is Input, or /dev/null where that is nil;
+// the environment is Env and the mark of left.go.
 type Command struct {
-	Path string
-	Args []string
-	Env  []string
-	Dir  string
+	Path  string
+	Args  []string
+	Env   []string
+	Dir   string
+	Input []byte
+	// Apart keeps standard error out of the output: it becomes Result.Errors, bounded as that.
+	Apart bool
 
 	Deadline time.Duration // how long the program may run; required
 	Grace    time.Duration // between SIGTERM and SIGKILL; 0 is 10 seconds
@@ -57,6 +60,7 @@ type Result struct {
 	Signal   syscall.Signal // that signal, or 0
 	TimedOut bool           // the deadline passed, and the group was ended
 	Output   []byte         // standard output and error, in the order they were written
+	Errors   []byte         // standard error, where it is apart
 	Omitted  int64          // bytes left out in the middle of Output
 	LogError error          // why Log stopped short of the output and its limit
 }
@@ -73,28 +77,30 @@ func Run(ctx context.Context, c Command) (Result, error) {
 	// The kernel sends the parent-death signal when the starting thread ends: this goroutine keeps it.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	out, err := newOutput(c)
+	p, err := newPipes(c)
 	if err != nil {
-		return Result{}, fmt.Errorf("pipe for the program's output: %w", err)
+		return Result{}, fmt.Errorf("pipes for the program: %w", err)
 	}
-	cmd, err := start(ctx, c, out.write)
-	out.write.Close()
+	cmd, err := start(ctx, c, p)
+	p.passed()
 	if err != nil {
-		out.finish(0)
+		p.finish(0)
 		return Result{}, fmt.Errorf("start program: %w", err)
 	}
 	why, err := attend(ctx, c, cmd.Process.Pid)
 	if err != nil {
-		out.finish(0)
-		return Result{ExitCode: -1, TimedOut: why == byDeadline, Output: out.kept.bytes()}, err
+		p.finish(0)
+		r := p.result()
+		r.ExitCode, r.TimedOut = -1, why == byDeadline
+		return r, err
 	}
 	// Only now the leader is reaped: until here its number, and so the group's, could not be reused.
 	if err := cmd.Wait(); cmd.ProcessState == nil {
 		return Result{}, fmt.Errorf("wait for program: %w", err)
 	}
-	out.finish(drainTimeout)
-	r := Result{TimedOut: why == byDeadline, Output: out.kept.bytes(), Omitted: out.kept.omitted(), LogError: out.log.err}
-	r.ExitCode = cmd.ProcessState.ExitCode()
+	p.finish(drainTimeout)
+	r := p.result()
+	r.TimedOut, r.ExitCode = why == byDeadline, cmd.ProcessState.ExitCode()
 	if ws := cmd.ProcessState.Sys().(syscall.WaitStatus); ws.Signaled() {
 		r.Signal = ws.Signal()
 	}
@@ -115,11 +121,14 @@ const (
 
 // start starts the program. A program file that this daemon has just written may still be open for writing
 // in a child that another goroutine is forking at this moment; that passes.
-func start(ctx context.Context, c Command, out *os.File) (*exec.Cmd, error) {
+func start(ctx context.Context, c Command, p *pipes) (*exec.Cmd, error) {
 	until := time.Now().Add(busyTimeout)
 	for {
 		cmd := exec.Command(c.Path, c.Args...)
-		cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, out, out
+		cmd.Dir, cmd.Stdout, cmd.Stderr = c.Dir, p.out.write, p.errs.write
+		if p.in != nil {
+			cmd.Stdin = p.in
+		}
 		cmd.Env = append([]string{mark}, c.Env...)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 		if err := context.Cause(ctx); err != nil {

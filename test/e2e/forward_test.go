@@ -231,6 +231,7 @@ func TestDownloadFromAnyHost(t *testing.T) {
 	if _, err := p.two.Client().DownloadPatch(context.Background(), program.UUID, &got, nil); err != nil || !bytes.Equal(got.Bytes(), patch) {
 		t.Errorf("the other host gives %d bytes of %d, %v", got.Len(), len(patch), err)
 	}
+	p.supported(t)
 	legacy := harness.Program{UUID: xenapi.NewUUID()}
 	file := legacy.Signed(t)
 	if err := os.WriteFile(p.one.Path("var/patch/old"), file, 0o440); err != nil {
@@ -250,6 +251,29 @@ func TestDownloadFromAnyHost(t *testing.T) {
 		t.Errorf("the other host gives %d bytes of the legacy file's %d, %v", got.Len(), len(file), err)
 	}
 	p.clean()
+}
+
+// supported asks one host for what only the other can tell: its log, its report, its extensions.
+func (p pair) supported(t *testing.T) {
+	t.Helper()
+	first := harness.Record(p.one, p.first).UUID
+	if log := harness.Call[string](p.two, "host.get_log", p.first); !strings.Contains(log, "msg=ready") || !strings.Contains(log, "host="+first) {
+		t.Errorf("the log of the other host: %s", log)
+	}
+	var report bytes.Buffer
+	if _, err := p.two.Client().SystemStatus(t.Context(), p.first, "kernel-info", "tar", &report, nil); err != nil || !strings.Contains(report.String(), first) {
+		t.Errorf("the report of the other host: %d bytes, %v", report.Len(), err)
+	}
+	p.one.Write("etc/poolpatch/extensions/lab.hello", "#!/bin/sh\necho '<methodResponse><params><param><value><struct><member><name>Status</name><value>Success</value></member>"+
+		"<member><name>Value</name><value>hello</value></member></struct></value></param></params></methodResponse>'\n", 0o755)
+	if said := harness.Call[string](p.two, "host.call_extension", p.first, "lab.hello"); said != "hello" {
+		t.Errorf("the extension says %q", said)
+	}
+	for pool := range harness.Records[xenapi.Pool](p.two) {
+		if harness.Call[bool](p.two, "pool.has_extension", pool, "lab.hello") || !harness.Call[bool](p.two, "host.has_extension", p.first, "lab.hello") {
+			t.Error("the first host alone has the extension")
+		}
+	}
 }
 
 // TestAClientOfAnotherHostGoesAway: the host that takes the upload hears at once that its client did, though it has another

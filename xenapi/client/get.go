@@ -23,6 +23,13 @@ func (c *Client) ExportVDI(ctx context.Context, vdi xenapi.Ref[xenapi.VDI], offs
 	return c.get(ctx, "export of a VDI", "export_raw_vdi", url.Values{"vdi": {vdi.String()}}, offset, w, progress)
 }
 
+// SystemStatus writes the status report of a host to w: its parts by their keys, parted by commas, "" for all; output is tar, tar.gz or zip.
+// Errors: INVALID_VALUE, VALUE_NOT_SUPPORTED, HOST_OFFLINE.
+func (c *Client) SystemStatus(ctx context.Context, host xenapi.Ref[xenapi.Host], entries, output string, w io.Writer, progress Progress) (int64, error) {
+	query := url.Values{"host": {host.String()}, "entries": {entries}, "output": {output}}
+	return c.get(ctx, "status report of a host", "system_status", query, 0, w, progress)
+}
+
 // get fetches from a handler under a task of its own. The progress counts from the beginning of the object.
 func (c *Client) get(ctx context.Context, label, path string, query url.Values, offset int64, w io.Writer, progress Progress) (n int64, err error) {
 	_, err = c.transfer(ctx, label, func(ctx context.Context, task xenapi.Ref[xenapi.Task]) error {
