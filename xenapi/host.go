@@ -79,6 +79,8 @@ type Host struct {
 	BootID string `json:"boot_id" xenapi:"internal"`
 	// ProcessID names the daemon's process in which it was: another one says that the toolstack was restarted.
 	ProcessID string `json:"process_id" xenapi:"internal"`
+	// ExternalAuthPassword is that of the user who reads the directory of the pool.
+	ExternalAuthPassword string `json:"external_auth_password" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

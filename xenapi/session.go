@@ -25,6 +25,8 @@ type Session struct {
 	Role string `json:"role" xenapi:"internal"`
 	// Kind tells the limits that apply: one of internal/auth's kinds.
 	Kind string `json:"kind" xenapi:"internal"`
+	// Subjects are those that let a user of a directory in: the user's own, and those of the user's groups.
+	Subjects []Ref[Subject] `json:"subjects" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

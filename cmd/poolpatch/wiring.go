@@ -22,6 +22,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
+	"poolpatch/internal/directory"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
@@ -46,6 +47,9 @@ const (
 	// stopTimeout bounds the end of tasks when the daemon stops.
 	stopTimeout = 30 * time.Second
 )
+
+// trusted says whose certificates the servers of a directory may have: those that this machine trusts.
+func trusted() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12} }
 
 // drivers is the SR driver table.
 func drivers() storage.Drivers {
@@ -141,7 +145,13 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	verifier := hotfix.NewVerifier(hotfix.Options{KeyDir: p.keys, AllowFile: p.unsigned, Log: log})
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
-	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay})
+	h.auth = auth.New(h.db, me, log, auth.Options{
+		FailureDelay: loginDelay,
+		Reach:        func(c directory.Config) auth.Directory { return directory.New(c, trusted) },
+		Minds: func(tx *db.Tx, host xenapi.Ref[xenapi.Host]) bool {
+			return !pool.Alive(tx, host) && pool.Coordinating(tx, me) == nil
+		},
+	})
 	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: storage.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
 	others := pool.NewHosts(h.db, h.keys)
@@ -289,6 +299,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 		return untilDone(ctx, func(ctx context.Context) error { return h.cluster.SettleDeparted(ctx, h.log) })
 	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
+	group.Go(func() error { return untilDone(ctx, h.auth.Revalidate) })
 	group.Go(func() error { return untilDone(ctx, h.events.Run) })
 	group.Go(func() error {
 		return untilDone(ctx, func(ctx context.Context) error {
@@ -420,7 +431,8 @@ func (h *host) scan(ctx context.Context) error {
 	return err
 }
 
-// tellExpiring makes messages of certificates that expire, and on the coordinator removes messages that are old.
+// tellExpiring makes messages of certificates that expire, and on the coordinator of hosts that ask another directory; there it also
+// removes messages that are old.
 func (h *host) tellExpiring(ctx context.Context, now time.Time) error {
 	return h.db.Update(ctx, func(tx *db.Tx) error {
 		if h.certificate != nil {
@@ -431,7 +443,7 @@ func (h *host) tellExpiring(ctx context.Context, now time.Time) error {
 		if pool.Coordinating(tx, h.member.Host) != nil {
 			return nil
 		}
-		return errors.Join(pool.TellExpiring(tx, now), message.Collect(tx, now))
+		return errors.Join(pool.TellExpiring(tx, now), pool.TellUnlikeAuth(tx), message.Collect(tx, now))
 	})
 }
 

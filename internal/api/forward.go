@@ -30,6 +30,8 @@ var places = map[string]place{
 	"host.install_server_certificate": atHost(0),
 	"host.reset_server_certificate":   atHost(0),
 	"host.refresh_server_certificate": atHost(0),
+	"host.check_external_auth":        atHost(0),
+	"host.enable_external_auth":       atHost(0),
 	"host.declare_dead":               atCoordinator,
 	"pool_patch.precheck":             atHost(1),
 	"pool_patch.apply":                atHost(1),

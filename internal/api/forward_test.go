@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"sync"
 	"testing"
 
 	"poolpatch/internal/db"
@@ -15,6 +16,7 @@ import (
 
 // elsewhere is the other hosts of a pool: it writes down what is sent to them.
 type elsewhere struct {
+	mu      sync.Mutex
 	host    xenapi.Ref[xenapi.Host]
 	session xenapi.Ref[xenapi.Session]
 	task    xenapi.Ref[xenapi.Task]
@@ -26,6 +28,8 @@ type elsewhere struct {
 func (e *elsewhere) CallFor(_ context.Context, host xenapi.Ref[xenapi.Host], session xenapi.Ref[xenapi.Session],
 	t xenapi.Ref[xenapi.Task], result any, message string, params ...any) error {
 
+	e.mu.Lock()
+	defer e.mu.Unlock()
 	e.host, e.session, e.task, e.message, e.params = host, session, t, message, params
 	if e.answer != nil {
 		return e.answer(e, result)

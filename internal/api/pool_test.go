@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/directory"
 	"poolpatch/internal/event"
 	"poolpatch/internal/hotfix"
 	"poolpatch/internal/machine"
@@ -49,7 +51,8 @@ type pool struct {
 	storage *storage.Service
 	caller  api.Caller
 	log     *lines
-	done    []string // to the machine and to the daemon
+	done    []string    // to the machine and to the daemon
+	trust   *tls.Config // of the servers of a directory
 }
 
 func tables() (all []db.Table) {
@@ -72,7 +75,9 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	t.Cleanup(d.Close)
 	p := &pool{db: d, log: &lines{}, others: &elsewhere{}}
 	log, root := slog.New(p.log), t.TempDir()
-	p.auth = auth.New(d, here, log, auth.Options{})
+	p.auth = auth.New(d, here, log, auth.Options{Reach: func(c directory.Config) auth.Directory {
+		return directory.New(c, func() *tls.Config { return p.trust })
+	}})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	mem := memsr.New(t, memsr.Options{Clone: true})
 	p.storage = storage.New(d, here, storage.Drivers{"mem": mem, "known": probing{mem}}, t.TempDir(), log, storage.Options{})

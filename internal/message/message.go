@@ -37,6 +37,7 @@ const (
 	SRNearlyFull          = "SR_NEARLY_FULL"
 	HostLost              = "HOST_LOST"
 	HostBack              = "HOST_BACK"
+	UnlikeAuth            = "AUTH_EXTERNAL_POOL_NON_HOMOGENEOUS"
 )
 
 // Tables are what the package keeps.
