@@ -73,6 +73,8 @@ func declared() []command {
 		{"host-compute-memory-overhead", "", "<host-selectors>", "Print the memory that virtualization itself takes on a host, in bytes", printHosts("compute_memory_overhead"), nil},
 		{"host-data-source-list", "", "<host-selectors>", "List what is measured of a host", hostSources, nil},
 		{"host-data-source-query", "data-source", "<host-selectors>", "Print what is measured of a host now", hostSource, nil},
+		{"host-enable-external-auth", "host-uuid auth-type service-name", "config:", "Let users of a directory in, on one host", hostEnableExternalAuth, nil},
+		{"host-disable-external-auth", "host-uuid", "config:", "Let users of a directory in no longer, on one host", hostDisableExternalAuth, nil},
 		{"host-set-hostname-live", "host-uuid host-name", "", "Give a host another host name, at once", hostSetHostname, nil},
 		{"host-declare-dead", "uuid", "force", "Say that a host is off for certain", hostDeclareDead, nil},
 		{"host-sync-data", "", "<host-selectors>", "Have a host see all that the pool has committed", onHosts("sync_data"), nil},
@@ -86,6 +88,8 @@ func declared() []command {
 		{"pool-emergency-transition-to-master", "", "", "Make the host that is asked the coordinator", send("pool.emergency_transition_to_master"), nil},
 		{"pool-enable-tls-verification", "", "", "Have hosts verify the certificates of one another", send("pool.enable_tls_verification"), nil},
 		{"pool-secret-rotate", "", "", "Give the pool another secret", send("pool.rotate_secret"), nil},
+		{"pool-enable-external-auth", "auth-type service-name", "uuid config:", "Let users of a directory in, on all hosts. The auth-type is 'AD' or 'LDAP', the service-name a domain; config:pass-filename=FILE reads a password from a file", poolEnableExternalAuth, nil},
+		{"pool-disable-external-auth", "", "uuid config:", "Let users of a directory in no longer", poolDisableExternalAuth, nil},
 		{"pool-ha-compute-max-host-failures-to-tolerate", "", "", "Print how many hosts may fail", poolMostFailures, nil},
 
 		{"task-cancel", "uuid", "", "Set a task to cancelling and return", on("task", "cancel"), nil},
@@ -93,8 +97,8 @@ func declared() []command {
 		{"message-create", "name priority body", "pool-uuid host-uuid sr-uuid", "Create a message associated with a particular object", messageCreate, nil},
 		{"message-destroy", "uuid", "", "Destroy an existing message", on("message", "destroy"), nil},
 
-		{"subject-add", "subject-name", "", "Let a user of the pool in; print the UUID of the subject", subjectAdd, nil},
-		{"subject-remove", "subject-uuid", "", "Let a user in no longer", subjectRemove, nil},
+		{"subject-add", "subject-name", "", "Let a user of the pool in, or a user or a group of its directory; print the UUID of the subject", subjectAdd, nil},
+		{"subject-remove", "subject-uuid", "", "Let a user or a group in no longer", subjectRemove, nil},
 		{"subject-role-add", "uuid", "role-name role-uuid", "Give a subject a role", subjectRole("add_to_roles"), nil},
 		{"subject-role-remove", "uuid", "role-name role-uuid", "Take a role from a subject", subjectRole("remove_from_roles"), nil},
 		{"session-subject-identifier-list", "", "", "List the subjects that are logged in", sessionSubjects, nil},
