@@ -144,6 +144,17 @@ const (
 	CodeRoleAlreadyExists                         = "ROLE_ALREADY_EXISTS"
 	CodeSubjectAlreadyExists                      = "SUBJECT_ALREADY_EXISTS"
 	CodeSubjectCannotBeResolved                   = "SUBJECT_CANNOT_BE_RESOLVED"
+	CodeAuthAlreadyEnabled                        = "AUTH_ALREADY_ENABLED"
+	CodeAuthUnknownType                           = "AUTH_UNKNOWN_TYPE"
+	CodeAuthIsDisabled                            = "AUTH_IS_DISABLED"
+	CodeAuthServiceError                          = "AUTH_SERVICE_ERROR"
+	CodeAuthEnableFailed                          = "AUTH_ENABLE_FAILED"
+	CodeAuthEnableFailedWrongCredentials          = "AUTH_ENABLE_FAILED_WRONG_CREDENTIALS"
+	CodeAuthEnableFailedUnavailable               = "AUTH_ENABLE_FAILED_UNAVAILABLE"
+	CodePoolAuthAlreadyEnabled                    = "POOL_AUTH_ALREADY_ENABLED"
+	CodePoolAuthEnableFailed                      = "POOL_AUTH_ENABLE_FAILED"
+	CodePoolAuthEnableFailedWrongCredentials      = "POOL_AUTH_ENABLE_FAILED_WRONG_CREDENTIALS"
+	CodePoolAuthEnableFailedUnavailable           = "POOL_AUTH_ENABLE_FAILED_UNAVAILABLE"
 	CodeChangePasswordRejected                    = "CHANGE_PASSWORD_REJECTED"
 	CodeUserIsNotLocalSuperuser                   = "USER_IS_NOT_LOCAL_SUPERUSER"
 	CodeInvalidBaseURL                            = "INVALID_BASE_URL"
@@ -301,7 +312,18 @@ var sentences = map[string]string{
 	CodeRoleNotFound:                              "There is no such role.",
 	CodeRoleAlreadyExists:                         "The subject has the role already.",
 	CodeSubjectAlreadyExists:                      "There is a subject with this identifier already.",
-	CodeSubjectCannotBeResolved:                   "The identifier names no user of the pool.",
+	CodeSubjectCannotBeResolved:                   "The identifier names no user of the pool, and nobody of its directory.",
+	CodeAuthAlreadyEnabled:                        "External authentication is already enabled for this host.",
+	CodeAuthUnknownType:                           "There is no external authentication of this type.",
+	CodeAuthIsDisabled:                            "External authentication is disabled, and the pool has no user of that name.",
+	CodeAuthServiceError:                          "The external directory could not be asked.",
+	CodeAuthEnableFailed:                          "The host could not read the external directory.",
+	CodeAuthEnableFailedWrongCredentials:          "The external directory refuses the user of the configuration.",
+	CodeAuthEnableFailedUnavailable:               "The host does not reach the external directory.",
+	CodePoolAuthAlreadyEnabled:                    "External authentication is already enabled for at least one host of the pool.",
+	CodePoolAuthEnableFailed:                      "A host of the pool could not read the external directory.",
+	CodePoolAuthEnableFailedWrongCredentials:      "The external directory refuses the user of the configuration to a host of the pool.",
+	CodePoolAuthEnableFailedUnavailable:           "A host of the pool does not reach the external directory.",
 	CodeChangePasswordRejected:                    "The new password was not taken.",
 	CodeUserIsNotLocalSuperuser:                   "Only the local superuser may do this.",
 	CodeInvalidBaseURL:                            "The base URL is not one of a repository.",
@@ -1022,9 +1044,64 @@ func ErrSubjectAlreadyExists() *Error {
 	return NewError(CodeSubjectAlreadyExists)
 }
 
-// ErrSubjectCannotBeResolved makes SUBJECT_CANNOT_BE_RESOLVED: the identifier names no user of the pool.
+// ErrSubjectCannotBeResolved makes SUBJECT_CANNOT_BE_RESOLVED: the identifier names no user of the pool, and nobody of its directory.
 func ErrSubjectCannotBeResolved() *Error {
 	return NewError(CodeSubjectCannotBeResolved)
+}
+
+// ErrAuthAlreadyEnabled makes AUTH_ALREADY_ENABLED: external authentication is already enabled for this host.
+func ErrAuthAlreadyEnabled(authType, serviceName string) *Error {
+	return NewError(CodeAuthAlreadyEnabled, authType, serviceName)
+}
+
+// ErrAuthUnknownType makes AUTH_UNKNOWN_TYPE: there is no external authentication of this type.
+func ErrAuthUnknownType(authType string) *Error {
+	return NewError(CodeAuthUnknownType, authType)
+}
+
+// ErrAuthIsDisabled makes AUTH_IS_DISABLED: external authentication is disabled, and the pool has no user of that name.
+func ErrAuthIsDisabled() *Error {
+	return NewError(CodeAuthIsDisabled)
+}
+
+// ErrAuthServiceError makes AUTH_SERVICE_ERROR: the external directory could not be asked.
+func ErrAuthServiceError(message string) *Error {
+	return NewError(CodeAuthServiceError, message)
+}
+
+// ErrAuthEnableFailed makes AUTH_ENABLE_FAILED: the host could not read the external directory.
+func ErrAuthEnableFailed(message string) *Error {
+	return NewError(CodeAuthEnableFailed, message)
+}
+
+// ErrAuthEnableFailedWrongCredentials makes AUTH_ENABLE_FAILED_WRONG_CREDENTIALS: the external directory refuses the user of the configuration.
+func ErrAuthEnableFailedWrongCredentials(message string) *Error {
+	return NewError(CodeAuthEnableFailedWrongCredentials, message)
+}
+
+// ErrAuthEnableFailedUnavailable makes AUTH_ENABLE_FAILED_UNAVAILABLE: the host does not reach the external directory.
+func ErrAuthEnableFailedUnavailable(message string) *Error {
+	return NewError(CodeAuthEnableFailedUnavailable, message)
+}
+
+// ErrPoolAuthAlreadyEnabled makes POOL_AUTH_ALREADY_ENABLED: external authentication is already enabled for at least one host of the pool.
+func ErrPoolAuthAlreadyEnabled(host Ref[Host]) *Error {
+	return NewError(CodePoolAuthAlreadyEnabled, host.String())
+}
+
+// ErrPoolAuthEnableFailed makes POOL_AUTH_ENABLE_FAILED: a host of the pool could not read the external directory.
+func ErrPoolAuthEnableFailed(host Ref[Host], message string) *Error {
+	return NewError(CodePoolAuthEnableFailed, host.String(), message)
+}
+
+// ErrPoolAuthEnableFailedWrongCredentials makes POOL_AUTH_ENABLE_FAILED_WRONG_CREDENTIALS: the external directory refuses the user of the configuration to a host of the pool.
+func ErrPoolAuthEnableFailedWrongCredentials(host Ref[Host], message string) *Error {
+	return NewError(CodePoolAuthEnableFailedWrongCredentials, host.String(), message)
+}
+
+// ErrPoolAuthEnableFailedUnavailable makes POOL_AUTH_ENABLE_FAILED_UNAVAILABLE: a host of the pool does not reach the external directory.
+func ErrPoolAuthEnableFailedUnavailable(host Ref[Host], message string) *Error {
+	return NewError(CodePoolAuthEnableFailedUnavailable, host.String(), message)
 }
 
 // ErrChangePasswordRejected makes CHANGE_PASSWORD_REJECTED: the new password was not taken.

@@ -86,6 +86,8 @@ type Host struct {
 	Unrecorded []string `json:"unrecorded" xenapi:"internal"`
 	// MAC is that of the network interface by which the host was reached when it was last entered: magic packets go to it.
 	MAC string `json:"mac" xenapi:"internal"`
+	// ExternalAuthPassword is that of the user who reads the directory of the pool.
+	ExternalAuthPassword string `json:"external_auth_password" xenapi:"internal,secret"`
 }
 
 // Class names the XenAPI class.

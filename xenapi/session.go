@@ -30,6 +30,8 @@ type Session struct {
 	Shown string `json:"shown" xenapi:"internal"`
 	// ValidUntil is when the first of the chain's certificates expires.
 	ValidUntil time.Time `json:"valid_until" xenapi:"internal"`
+	// Subjects are those that let a user of a directory in: the user's own, and those of the user's groups.
+	Subjects []Ref[Subject] `json:"subjects" xenapi:"internal"`
 }
 
 // Class names the XenAPI class.

@@ -22,6 +22,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/authority"
 	"poolpatch/internal/db"
+	"poolpatch/internal/directory"
 	"poolpatch/internal/etcdserver"
 	"poolpatch/internal/event"
 	"poolpatch/internal/extension"
@@ -161,7 +162,14 @@ func assemble(ctx context.Context, config serveConfig, p paths, uuid string, key
 	internal := func(err error) *xenapi.Error { return api.Internal(log, err) }
 	me := h.member.Host
 	h.trust = believed.New(h.db)
-	h.auth = auth.New(h.db, me, log, auth.Options{FailureDelay: loginDelay, Trust: h.trust})
+	h.auth = auth.New(h.db, me, log, auth.Options{
+		FailureDelay: loginDelay,
+		Trust:        h.trust,
+		Reach:        func(c directory.Config) auth.Directory { return directory.New(c, h.trust.TLS) },
+		Minds: func(tx *db.Tx, host xenapi.Ref[xenapi.Host]) bool {
+			return !pool.Alive(tx, host) && pool.Coordinating(tx, me) == nil
+		},
+	})
 	h.closings = append(h.closings, h.auth.CloseDatabases)
 	h.events = event.New(h.db, event.Options{Classes: api.Classes(), Open: h.auth.Open, Concerned: api.Concerned})
 	h.tasks = task.New(h.db, me, log, internal)
@@ -341,6 +349,7 @@ func (h *host) run(ctx context.Context, listeners []httpd.Listener) error {
 		return untilDone(ctx, func(ctx context.Context) error { return h.cluster.SettleDeparted(ctx, h.log) })
 	})
 	group.Go(func() error { return untilDone(ctx, h.known.Follow) })
+	group.Go(func() error { return untilDone(ctx, h.auth.Revalidate) })
 	group.Go(func() error { return untilDone(ctx, h.events.Run) })
 	group.Go(func() error { h.rrds.Run(ctx); return nil })
 	group.Go(func() error {
@@ -475,7 +484,8 @@ func (h *host) scan(ctx context.Context) error {
 	return err
 }
 
-// tellExpiring makes messages of certificates that expire, and on the coordinator removes messages that are old.
+// tellExpiring makes messages of certificates that expire, and on the coordinator of hosts that ask another directory; there it also
+// removes messages that are old.
 func (h *host) tellExpiring(ctx context.Context, now time.Time) error {
 	return h.db.Update(ctx, func(tx *db.Tx) error {
 		if h.certificate != nil {
@@ -486,7 +496,7 @@ func (h *host) tellExpiring(ctx context.Context, now time.Time) error {
 		if pool.Coordinating(tx, h.member.Host) != nil {
 			return nil
 		}
-		return errors.Join(pool.TellExpiring(tx, now), message.Collect(tx, now))
+		return errors.Join(pool.TellExpiring(tx, now), pool.TellUnlikeAuth(tx), message.Collect(tx, now))
 	})
 }
 

@@ -36,6 +36,8 @@ var places = map[string]place{
 	"host.install_server_certificate":     atHost(0),
 	"host.reset_server_certificate":       atHost(0),
 	"host.refresh_server_certificate":     atHost(0),
+	"host.check_external_auth":            atHost(0),
+	"host.enable_external_auth":           atHost(0),
 	"host.declare_dead":                   atCoordinator,
 	"host.get_log":                        atHost(0),
 	"host.syslog_reconfigure":             atHost(0),

@@ -73,6 +73,10 @@ func (a *API) handlers() map[string]any {
 		"user.get_all_records":                    a.userGetAllRecords,
 		"user.set_password":                       a.userSetPassword,
 
+		"auth.get_subject_identifier":                  a.authSubjectIdentifier,
+		"auth.get_subject_information_from_identifier": a.authSubjectInformation,
+		"auth.get_group_membership":                    a.authGroupMembership,
+
 		"subject.create":                     a.subjectCreate,
 		"subject.destroy":                    a.subjectDestroy,
 		"subject.add_to_roles":               a.subjectAddRole,
@@ -131,6 +135,8 @@ func (a *API) handlers() map[string]any {
 		"host.emergency_reenable_tls_verification": a.hostVerifyTLS,
 		"host.apply_edition":                       a.hostApplyEdition,
 		"host.license_remove":                      a.hostLicenseRemove,
+		"host.check_external_auth":                 a.hostCheckExternalAuth,
+		"host.enable_external_auth":                a.hostEnableExternalAuth,
 		"host.disable_external_auth":               a.hostDisableExternalAuth,
 		"host.disable_local_storage_caching":       a.hostDisableCaching,
 
@@ -158,7 +164,9 @@ func (a *API) handlers() map[string]any {
 		"pool.disable_repository_proxy":                              a.poolDisableRepositoryProxy,
 		"pool.deconfigure_wlb":                                       a.poolDeconfigureWLB,
 		"pool.disable_external_auth":                                 a.poolDisableExternalAuth,
-		"pool.detect_nonhomogeneous_external_auth":                   a.poolNothingToDo,
+		"pool.enable_external_auth":                                  a.poolEnableExternalAuth,
+		"pool.detect_nonhomogeneous_external_auth":                   a.poolDetectUnlikeAuth,
+		"pool.set_ext_auth_max_threads":                              a.poolSetExtAuthThreads,
 		"pool.get_license_state":                                     a.poolLicenseState,
 		"pool.apply_edition":                                         a.poolApplyEdition,
 		"pool.recover_slaves":                                        a.poolRecoverSlaves,

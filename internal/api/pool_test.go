@@ -20,6 +20,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/directory"
 	"poolpatch/internal/event"
 	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
@@ -66,6 +67,7 @@ type pool struct {
 	done    []string // to the machine and to the daemon
 	kept    *journal.Journal
 	servers *x509.CertPool // that it trusts
+	ldap    *tls.Config    // by which it knows the servers of a directory
 }
 
 func tables() (all []db.Table) {
@@ -90,7 +92,9 @@ func newEmpty(t testing.TB, faults ...memkv.Option) *pool {
 	p := &pool{db: d, log: &lines{}, others: &elsewhere{}, kept: journal.New(io.Discard, "one"), root: t.TempDir(), servers: x509.NewCertPool(), store: store}
 	log, root := slog.New(p.log), p.root
 	p.trust = trust.New(d)
-	p.auth = auth.New(d, here, log, auth.Options{Trust: p.trust})
+	p.auth = auth.New(d, here, log, auth.Options{Trust: p.trust, Reach: func(c directory.Config) auth.Directory {
+		return directory.New(c, func() *tls.Config { return p.ldap })
+	}})
 	p.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	mem := memsr.New(t, memsr.Options{Clone: true})
 	p.storage = storage.New(d, here, storage.Drivers{"mem": mem, "known": probing{mem}}, t.TempDir(), log, storage.Options{})

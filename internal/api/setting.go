@@ -16,18 +16,9 @@ func (a *API) changePool(ctx context.Context, self poolRef, edit func(*xenapi.Po
 	return a.services.DB.Update(ctx, func(tx *db.Tx) error { return db.Change(tx, self, edit) })
 }
 
-// poolNothingToDo serves messages that take away, or look for, what no pool has: TLS before 1.2, a cache of images, external
-// authentication.
+// poolNothingToDo serves messages that take away what no pool has: TLS before 1.2, a cache of images.
 func (a *API) poolNothingToDo(_ context.Context, _ *call, self poolRef) error {
 	return exists(a, self)
-}
-
-func (a *API) poolDisableExternalAuth(_ context.Context, _ *call, self poolRef, _ map[string]string) error {
-	return exists(a, self)
-}
-
-func (a *API) hostDisableExternalAuth(_ context.Context, _ *call, host hostRef, _ map[string]string) error {
-	return exists(a, host)
 }
 
 func (a *API) hostDisableCaching(_ context.Context, _ *call, host hostRef) error {

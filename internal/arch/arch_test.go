@@ -33,8 +33,8 @@ var layers = [][]string{
 	{"internal/storage"},
 	{"internal/storage/pull"},
 	{"internal/task", "internal/hotfix", "internal/volume", "internal/storage/image", "internal/rollout", "internal/message", "internal/trust", "internal/trust/trusttest", "internal/extension", "docs"},
-	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest"},
-	{"internal/db", "internal/sandbox", "internal/etcdserver", "internal/machine"},
+	{"internal/db/etcdkv", "internal/db/memkv", "internal/db/kvtest", "internal/directory/ldaptest"},
+	{"internal/db", "internal/sandbox", "internal/etcdserver", "internal/machine", "internal/directory"},
 	{"internal/durable", "internal/check", "internal/authority", "internal/journal", "internal/report", "internal/outside"},
 	{"xenapi/client", "internal/xe", "internal/xeclient"},
 	{"internal/rpc", "internal/thincli"},
@@ -49,7 +49,9 @@ var reserved = map[string][]string{
 	"github.com/prometheus":      {"internal/metrics"},
 	"net/http":                   {"internal/httpd", "internal/metrics", "internal/etcdserver", "internal/pool", "internal/repository", "internal/outside", "xenapi/client", "cmd/poolpatch"},
 	"golang.org/x/crypto/argon2": {"internal/auth"},
-	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/trust/trusttest", "internal/storage/memsr", "test/harness"},
+	"github.com/go-ldap":         {"internal/directory", "internal/directory/ldaptest"},
+	"github.com/go-asn1-ber":     {"internal/directory", "internal/directory/ldaptest"},
+	"testing":                    {"internal/db/kvtest", "internal/storage/srtest", "internal/trust/trusttest", "internal/storage/memsr", "test/harness", "internal/directory/ldaptest"},
 }
 
 type listedPackage struct {

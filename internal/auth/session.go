@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/directory"
 	"poolpatch/internal/trust"
 	"poolpatch/xenapi"
 )
@@ -26,10 +27,11 @@ const (
 
 // The kinds of session, each with a limit of its own.
 const (
-	kindUser = "user" // somebody who gave a name and a password
-	kindRoot = "root" // the unix socket
-	kindPool = "pool" // a host of the pool
-	kindCert = "cert" // a client that has shown a certificate
+	kindUser     = "user"     // somebody who gave a name and a password
+	kindExternal = "external" // a user of the directory who did
+	kindRoot     = "root"     // the unix socket
+	kindPool     = "pool"     // a host of the pool
+	kindCert     = "cert"     // a client that has shown a certificate
 )
 
 // Options are what the daemon chooses.
@@ -38,6 +40,10 @@ type Options struct {
 	FailureDelay time.Duration
 	// Trust says which certificates of clients count; nil is none.
 	Trust *trust.Store
+	// Reach makes the directory of a configuration.
+	Reach func(directory.Config) Directory
+	// Minds reports whether this host also looks after sessions that were opened on another one; nil is none.
+	Minds func(tx *db.Tx, host xenapi.Ref[xenapi.Host]) bool
 }
 
 // Service knows the users and sessions of the pool.
@@ -47,6 +53,8 @@ type Service struct {
 	log     *slog.Logger
 	options Options
 	hashing turnstile
+	logins  gate // of those who are to be looked for in the directory
+	lookups gate // in the directory, of others
 
 	mu sync.Mutex
 	// unwritten are sessions that were opened while the database took no changes: those who read must get in then too.
@@ -63,20 +71,26 @@ func New(d *db.DB, host xenapi.Ref[xenapi.Host], log *slog.Logger, o Options) *S
 	return &Service{db: d, host: host, log: log, options: o}
 }
 
-// Login opens a session for a user. Errors: SESSION_AUTHENTICATION_FAILED, after a delay and without
-// saying which of name and password was wrong; those of admit.
+// Login opens a session for a user. Who is no user of the pool may be one of its directory: a name that the pool has is the pool's
+// alone, so that no password of its users goes elsewhere. Errors: SESSION_AUTHENTICATION_FAILED, after a delay and without
+// saying which of name and password was wrong; those of admit and of loginExternal.
 func (s *Service) Login(ctx context.Context, name, password, originator string) (xenapi.Ref[xenapi.Session], error) {
 	user, known := s.user(name)
+	if !known && name != Root {
+		d, err := s.external()
+		if err != nil {
+			return "", err
+		}
+		if d != nil {
+			return s.loginExternal(ctx, d, name, password, originator)
+		}
+	}
 	ok, err := s.verify(ctx, user.PasswordHash, password)
 	if err != nil {
 		return "", err
 	}
 	if !ok || !known {
-		s.log.Warn("login refused", "user", name, "originator", originator)
-		if err := sleep(ctx, s.options.FailureDelay); err != nil {
-			return "", err
-		}
-		return "", xenapi.ErrSessionAuthenticationFailed(name, "Authentication failure")
+		return "", s.refuse(ctx, name, originator)
 	}
 	session := xenapi.Session{Kind: kindUser, AuthUserName: name, AuthUserSID: name, Originator: originator, IsLocalSuperuser: name == Root}
 	if err := s.admit(&session); err != nil {
@@ -84,6 +98,15 @@ func (s *Service) Login(ctx context.Context, name, password, originator string) 
 		return "", err
 	}
 	return s.open(ctx, session)
+}
+
+// refuse keeps whoever was wrong waiting, and says nothing else.
+func (s *Service) refuse(ctx context.Context, name, originator string) error {
+	s.log.Warn("login refused", "user", name, "originator", originator)
+	if err := sleep(ctx, s.options.FailureDelay); err != nil {
+		return err
+	}
+	return xenapi.ErrSessionAuthenticationFailed(name, "Authentication failure")
 }
 
 // LoginLocal opens a session of the local superuser, for whoever may use the unix socket.
@@ -120,7 +143,12 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (s *Service) open(ctx context.Context, rec xenapi.Session) (xenapi.Ref[xenapi.Session], error) {
 	ref := xenapi.NewRef[xenapi.Session]()
 	rec = s.begun(rec)
-	err := s.db.Update(ctx, func(tx *db.Tx) error { return insert(tx, ref, rec) })
+	err := s.db.Update(ctx, func(tx *db.Tx) error {
+		if rec.Kind == kindExternal && !settle(tx, &rec) {
+			return xenapi.ErrSessionAuthorizationFailed(rec.AuthUserName, "The pool lets the user in no longer")
+		}
+		return insert(tx, ref, rec)
+	})
 	if unwritable(err) && s.remember(ref, rec) {
 		return ref, nil
 	}
@@ -167,6 +195,18 @@ func (s *Service) remembered(ref xenapi.Ref[xenapi.Session]) (xenapi.Session, bo
 	return rec, ok
 }
 
+// settled is a session that is in no database, as what is in there lets it be.
+func (s *Service) settled(ref xenapi.Ref[xenapi.Session], rec xenapi.Session) (_ xenapi.Session, err error) {
+	_ = s.db.View(func(tx *db.Tx) error {
+		if rec.Kind == kindExternal && !settle(tx, &rec) {
+			s.forget(ref)
+			err = xenapi.ErrSessionInvalid(ref.String())
+		}
+		return nil
+	})
+	return rec, err
+}
+
 func (s *Service) forget(ref xenapi.Ref[xenapi.Session]) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -183,11 +223,11 @@ func evict(tx *db.Tx, rec xenapi.Session) error {
 		{maxLocalRoot, func(o xenapi.Session) bool { return rec.Kind == kindRoot && o.Kind == kindRoot }},
 		{maxPool, func(o xenapi.Session) bool { return rec.Kind == kindPool && o.Kind == kindPool }},
 		{maxUser, func(o xenapi.Session) bool {
-			return rec.Kind == kindUser && o.Kind == kindUser && o.AuthUserName == rec.AuthUserName
+			return named(rec) && o.Kind == rec.Kind && o.AuthUserName == rec.AuthUserName
 		}},
 		{maxUser, func(o xenapi.Session) bool { return rec.Kind == kindCert && o.Kind == kindCert }},
 		{maxOriginator, func(o xenapi.Session) bool {
-			return rec.Kind == kindUser && o.Kind == kindUser && rec.Originator != "" && o.Originator == rec.Originator
+			return named(rec) && named(o) && rec.Originator != "" && o.Originator == rec.Originator
 		}},
 	} {
 		if err := evictBeyond(tx, limit.most, limit.shares); err != nil {
@@ -196,6 +236,9 @@ func evict(tx *db.Tx, rec xenapi.Session) error {
 	}
 	return nil
 }
+
+// named is true of the session of somebody who gave a name and a password.
+func named(rec xenapi.Session) bool { return rec.Kind == kindUser || rec.Kind == kindExternal }
 
 func evictBeyond(tx *db.Tx, most int, shares func(xenapi.Session) bool) error {
 	type aged struct {
@@ -239,7 +282,7 @@ func PoolSession(originator string) xenapi.Session {
 // Session finds an open session and notes that it is active. Errors: SESSION_INVALID.
 func (s *Service) Session(ctx context.Context, ref xenapi.Ref[xenapi.Session]) (_ xenapi.Session, err error) {
 	if rec, ok := s.remembered(ref); ok {
-		return rec, nil
+		return s.settled(ref, rec)
 	}
 	rec, ok, err := s.find(ctx, ref)
 	if err != nil {

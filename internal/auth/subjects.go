@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -12,10 +14,10 @@ import (
 // loginPermission is what a subject without a role lacks.
 const loginPermission = "session.login_with_password"
 
-// subjectOf is the subject of a user.
+// subjectOf is the subject of a user of the pool. Those of a directory are others, whatever their identifiers.
 func subjectOf(tx *db.Tx, user string) (xenapi.Ref[xenapi.Subject], xenapi.Subject, bool) {
 	for ref, rec := range db.All[xenapi.Subject](tx) {
-		if rec.SubjectIdentifier == user {
+		if !rec.External && rec.SubjectIdentifier == user {
 			return ref, rec, true
 		}
 	}
@@ -51,20 +53,43 @@ func (s *Service) admit(session *xenapi.Session) error {
 	})
 }
 
-// CreateSubject lets a user of the pool in, as yet without a role. Errors: SUBJECT_CANNOT_BE_RESOLVED,
-// SUBJECT_ALREADY_EXISTS.
+// CreateSubject lets a user of the pool in, or a user or a group of its directory, as yet without a role. Errors:
+// SUBJECT_CANNOT_BE_RESOLVED, SUBJECT_ALREADY_EXISTS, AUTH_SERVICE_ERROR.
 func (s *Service) CreateSubject(ctx context.Context, rec xenapi.Subject) (xenapi.Ref[xenapi.Subject], error) {
 	rec.UUID, rec.Roles = xenapi.NewUUID(), nil
+	if _, own := s.user(rec.SubjectIdentifier); !own {
+		if err := s.resolve(ctx, &rec); err != nil {
+			return "", err
+		}
+	}
 	ref := xenapi.NewRef[xenapi.Subject]()
 	return ref, s.db.Update(ctx, func(tx *db.Tx) error {
-		if _, _, known := userByName(tx, rec.SubjectIdentifier); !known || rec.SubjectIdentifier == Root {
+		if _, _, known := userByName(tx, rec.SubjectIdentifier); !rec.External && (!known || rec.SubjectIdentifier == Root) {
 			return xenapi.ErrSubjectCannotBeResolved()
 		}
-		if _, _, exists := subjectOf(tx, rec.SubjectIdentifier); exists {
-			return xenapi.ErrSubjectAlreadyExists()
+		for _, other := range db.All[xenapi.Subject](tx) {
+			if other.SubjectIdentifier == rec.SubjectIdentifier {
+				return xenapi.ErrSubjectAlreadyExists()
+			}
 		}
 		return db.Insert(tx, ref, rec)
 	})
+}
+
+// resolve gives a subject of the directory the identifier that stays when its name changes, and what is known of it where the
+// caller does not say.
+func (s *Service) resolve(ctx context.Context, rec *xenapi.Subject) error {
+	account, err := s.lookup(ctx, rec.SubjectIdentifier)
+	if xenapi.CodeOf(err) == xenapi.CodeAuthIsDisabled {
+		return xenapi.ErrSubjectCannotBeResolved()
+	}
+	if err != nil {
+		return err
+	}
+	known := information(account)
+	maps.Copy(known, rec.OtherConfig)
+	rec.SubjectIdentifier, rec.OtherConfig, rec.External = account.Identifier, known, true
+	return nil
 }
 
 // DestroySubject lets a user in no longer and ends the user's sessions.
@@ -73,6 +98,9 @@ func (s *Service) DestroySubject(ctx context.Context, ref xenapi.Ref[xenapi.Subj
 		rec, err := db.Get(tx, ref)
 		if err != nil {
 			return err
+		}
+		if rec.External {
+			return errors.Join(db.Delete(tx, ref), settleAll(tx, ref))
 		}
 		if err := endSessions(tx, rec.SubjectIdentifier); err != nil {
 			return err
@@ -123,8 +151,11 @@ func (s *Service) changeRoles(ctx context.Context, ref xenapi.Ref[xenapi.Subject
 		if err := db.Put(tx, ref, rec); err != nil {
 			return err
 		}
+		if rec.External {
+			return settleAll(tx, ref)
+		}
 		for session, open := range db.All[xenapi.Session](tx) {
-			if !isSubject(open) || open.AuthUserSID != rec.SubjectIdentifier {
+			if open.Kind != kindUser || open.AuthUserSID != rec.SubjectIdentifier {
 				continue
 			}
 			open.Role, open.ValidationTime = strongest(rec), time.Now().UTC()

@@ -165,7 +165,7 @@ func (s *Service) SubjectIdentifiers() []string {
 	return slices.Sorted(maps.Keys(users))
 }
 
-func isSubject(rec xenapi.Session) bool { return rec.Kind == kindUser && !rec.IsLocalSuperuser }
+func isSubject(rec xenapi.Session) bool { return named(rec) && !rec.IsLocalSuperuser }
 
 // LogoutSubject ends a user's sessions but for the one that asks for it.
 func (s *Service) LogoutSubject(ctx context.Context, identifier string, asking xenapi.Ref[xenapi.Session]) error {

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"poolpatch/internal/db"
+	"poolpatch/internal/directory/ldaptest"
 	"poolpatch/internal/thincli"
 	"poolpatch/xenapi"
 )
@@ -212,6 +213,19 @@ func somethingOfEach(tx *db.Tx) error {
 	)
 }
 
+// newDirectory has eve, of the group ops.
+func newDirectory(t *testing.T) *ldaptest.Server {
+	t.Helper()
+	const base = "dc=example,dc=com"
+	type attributes = map[string][]string
+	return ldaptest.New(t, "ldapi", nil,
+		ldaptest.Entry{DN: base, Attributes: attributes{"objectClass": {"domain"}}},
+		ldaptest.Entry{DN: "cn=reader," + base, Password: "secret"},
+		ldaptest.Entry{DN: "uid=eve," + base, Password: "e", Attributes: attributes{"objectClass": {"account"}, "uid": {"eve"}, "entryUUID": {theUUID}}},
+		ldaptest.Entry{DN: "cn=ops," + base, Attributes: attributes{"objectClass": {"groupOfNames"}, "cn": {"ops"}, "member": {"uid=eve," + base}}},
+	)
+}
+
 // Every command, byte for byte as it goes over the wire. A file in testdata/xe is a script with what is said.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
@@ -226,8 +240,8 @@ func TestTranscripts(t *testing.T) {
 			t.Parallel()
 			s := newSite(t)
 			must(t, s.db.Update(t.Context(), somethingOfEach))
-			x := &xe{site: s, t: t, vars: map[string]string{}, uuids: map[string]string{}, files: map[string][]byte{
-				"patch.gpg": s.signed(t, 0), "image.raw": bytes.Repeat([]byte("image..."), 1<<17), "password": []byte("secret"), "broken.gpg": []byte("no patch"),
+			x := &xe{site: s, t: t, vars: map[string]string{"DIRECTORY": newDirectory(t).URL()}, uuids: map[string]string{}, files: map[string][]byte{
+				"patch.gpg": s.signed(t, 0), "image.raw": bytes.Repeat([]byte("image..."), 1<<17), "password": []byte("secret"), "line": []byte("secret\n"), "broken.gpg": []byte("no patch"),
 			}}
 			for _, name := range []string{"ca.pem", "list.pem"} {
 				text, err := os.ReadFile("testdata/certificates/" + name)

@@ -23,6 +23,7 @@ import (
 	"poolpatch/internal/auth"
 	"poolpatch/internal/db"
 	"poolpatch/internal/db/memkv"
+	"poolpatch/internal/directory"
 	"poolpatch/internal/event"
 	"poolpatch/internal/extension"
 	"poolpatch/internal/hotfix"
@@ -129,7 +130,7 @@ func newSite(t testing.TB) *site {
 	log := slog.New(s.alarms)
 	s.newKey(t, root)
 	s.trust = trust.New(d)
-	s.auth = auth.New(d, here, log, auth.Options{Trust: s.trust})
+	s.auth = auth.New(d, here, log, auth.Options{Trust: s.trust, Reach: func(c directory.Config) auth.Directory { return directory.New(c, nil) }})
 	s.tasks = task.New(d, here, log, func(err error) *xenapi.Error { return api.Internal(log, err) })
 	s.storage = storage.New(d, here, storage.Drivers{"mem": memsr.New(t, memsr.Options{Clone: true})}, t.TempDir(), log, storage.Options{})
 	patches := patch.New(d, here, s.tasks, patch.OnStorage(s.storage), hotfix.NewVerifier(hotfix.Options{KeyDir: root, Log: log}), log, patch.Options{

@@ -49,11 +49,7 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 	caller, err := s.authenticate(r, params, local)
 	if err != nil {
 		s.log.Info("transfer refused", "handler", name, "from", r.RemoteAddr, "error", err)
-		if domain, ok := errors.AsType[*xenapi.Error](err); ok && domain.Code == xenapi.CodeRBACPermissionDenied {
-			forbidden(w, domain) // the password is right, and another try would not help
-			return transfer{}, false
-		}
-		unauthorised(w, name)
+		notAdmitted(w, name, err)
 		return transfer{}, false
 	}
 	t := transfer{
@@ -77,6 +73,19 @@ func (s *Server) admit(w http.ResponseWriter, r *http.Request, local bool, name,
 		return transfer{}, false
 	}
 	return t, true
+}
+
+// notAdmitted says whether another password would help.
+func notAdmitted(w http.ResponseWriter, realm string, err error) {
+	domain, _ := errors.AsType[*xenapi.Error](err)
+	switch xenapi.CodeOf(err) {
+	case xenapi.CodeRBACPermissionDenied:
+		forbidden(w, domain) // the password is right
+	case xenapi.CodeAuthServiceError, xenapi.CodeTooBusy:
+		errorPage(w, domain) // nobody knows
+	default:
+		unauthorised(w, realm)
+	}
 }
 
 // authenticate finds out who asks. A host of the pool that shows no session asks for the pool itself.

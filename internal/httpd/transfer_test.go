@@ -85,6 +85,34 @@ func TestWhoIsAdmitted(t *testing.T) {
 	}
 }
 
+// A user of the directory shows name and password; nobody is asked for another password because the directory is away.
+func TestWhoIsAdmittedFromADirectory(t *testing.T) {
+	t.Parallel()
+	s, d := newSite(t), newDirectory(t)
+	config := map[string]string{"servers": d.URL(), "user": "cn=reader,dc=example,dc=com", "pass": "secret"}
+	must(t, s.auth.EnableExternalEverywhere(t.Context(), config, "example.com", "LDAP"))
+	subject, err := s.auth.CreateSubject(t.Context(), xenapi.Subject{SubjectIdentifier: "cn=ops,dc=example,dc=com"})
+	must(t, err)
+	status := func(user, password string) int {
+		resp, _ := s.do(t, "GET", "/pool_patch_download?", basic(user, password))
+		return resp.StatusCode
+	}
+	if got := status("eve", "e"); got != 403 {
+		t.Errorf("without a role: %d", got)
+	}
+	must(t, s.auth.AddRole(t.Context(), subject, xenapi.RoleRef(xenapi.RolePoolOperator)))
+	if got := [...]int{status("eve", "e"), status("eve@example.com", "e"), status("eve", "wrong"), status("eve", "")}; got != [...]int{400, 400, 401, 401} {
+		t.Errorf("answers %v", got)
+	}
+	d.Stop()
+	if got := status("eve", "e"); got != 500 {
+		t.Errorf("with the directory away: %d", got)
+	}
+	if left := len(all[xenapi.Session](s)); left != 1+len(xenapi.Roles()) {
+		t.Errorf("%d sessions", left)
+	}
+}
+
 func TestEachHandlersRole(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)

@@ -41,6 +41,7 @@ const (
 	MetadataLUNHealthy    = "METADATA_LUN_HEALTHY" // and again it can
 	ReplicationEnded      = "DATABASE_REPLICATION_ENDED"
 	UpdateSyncFailed      = "PERIODIC_UPDATE_SYNC_FAILED"
+	UnlikeAuth            = "AUTH_EXTERNAL_POOL_NON_HOMOGENEOUS"
 )
 
 // Tables are what the package keeps.

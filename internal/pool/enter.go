@@ -81,6 +81,7 @@ func writeHost(tx *db.Tx, id Identity) (xenapi.Ref[xenapi.Host], error) {
 		ref = xenapi.NewRef[xenapi.Host]()
 		rec.UUID, rec.NameLabel, rec.Enabled = id.HostUUID, cmp.Or(id.Name, id.Hostname), true
 		rec.OtherConfig = map[string]string{}
+		takeAuth(tx, &rec)
 	} else if rec, err = db.Get(tx, ref); err != nil {
 		return "", err
 	}

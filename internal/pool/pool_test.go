@@ -121,6 +121,31 @@ func TestPoolWithoutSecret(t *testing.T) {
 
 // At every start the rows are found again by the host's uuid: what the machine says is made anew, what an
 // administrator said stays.
+// A host that is new lets in whom the pool lets in; one that was there has what was said of it.
+func TestEnteringTakesTheDirectory(t *testing.T) {
+	t.Parallel()
+	store := memkv.New()
+	d := open(t, store, "one")
+	m := enter(t, d, one)
+	if first := get(t, d, m.Host); first.ExternalAuthType != "" {
+		t.Errorf("the first host: %+v", first)
+	}
+	change(t, d, m.Host, func(rec *xenapi.Host) {
+		rec.ExternalAuthType, rec.ExternalAuthServiceName, rec.ExternalAuthPassword = "AD", "example.com", "hunter2"
+		rec.ExternalAuthConfiguration = map[string]string{"user": "reader"}
+	})
+	two := one
+	two.HostUUID = "uuid-two"
+	joined := enter(t, d, two)
+	if rec := get(t, d, joined.Host); rec.ExternalAuthType != "AD" || rec.ExternalAuthServiceName != "example.com" || rec.ExternalAuthPassword != "hunter2" || rec.ExternalAuthConfiguration["user"] != "reader" {
+		t.Errorf("a host that joined: %+v", rec)
+	}
+	change(t, d, joined.Host, func(rec *xenapi.Host) { rec.ExternalAuthType = "" })
+	if rec := get(t, d, enter(t, d, two).Host); rec.ExternalAuthType != "" {
+		t.Errorf("a host that was there: %+v", rec)
+	}
+}
+
 func TestEnteringAgain(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"poolpatch/internal/authority"
@@ -64,6 +65,49 @@ func tell(tx *db.Tx, ref xenapi.Ref[xenapi.Host]) error {
 		Body: fmt.Sprintf("Host %s (%s, %s) is back.", host.UUID, host.NameLabel, host.Address),
 	})
 	return err
+}
+
+// TellUnlikeAuth makes messages of hosts that let users of another directory in than the coordinator does, or of none.
+func TellUnlikeAuth(tx *db.Tx) error {
+	coordinator, _ := db.Lookup(tx, Coordinator(tx))
+	for _, host := range db.All[xenapi.Host](tx) {
+		var err error
+		if sameAuth(host, coordinator) {
+			err = message.Clear(tx, message.UnlikeAuth, host.UUID)
+		} else {
+			err = message.Raise(tx, xenapi.Message{
+				Name: message.UnlikeAuth, Priority: message.Major, Cls: xenapi.MessageClassHost, ObjUUID: host.UUID,
+				Body: fmt.Sprintf("The external authentication of host %s (%s) is %s, and that of the coordinator %s (%s) is %s.",
+					host.UUID, host.NameLabel, authOf(host), coordinator.UUID, coordinator.NameLabel, authOf(coordinator)),
+			})
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sameAuth(a, b xenapi.Host) bool {
+	return a.ExternalAuthType == b.ExternalAuthType && a.ExternalAuthServiceName == b.ExternalAuthServiceName &&
+		maps.Equal(a.ExternalAuthConfiguration, b.ExternalAuthConfiguration)
+}
+
+func authOf(host xenapi.Host) string {
+	if host.ExternalAuthType == "" {
+		return "none"
+	}
+	return fmt.Sprintf("%s %s %v", host.ExternalAuthType, host.ExternalAuthServiceName, host.ExternalAuthConfiguration)
+}
+
+// takeAuth has a host that is new let in whom the pool lets in: what the coordinator knows of its directory.
+func takeAuth(tx *db.Tx, rec *xenapi.Host) {
+	coordinator, ok := db.Lookup(tx, Coordinator(tx))
+	if !ok {
+		return
+	}
+	rec.ExternalAuthType, rec.ExternalAuthServiceName = coordinator.ExternalAuthType, coordinator.ExternalAuthServiceName
+	rec.ExternalAuthConfiguration, rec.ExternalAuthPassword = coordinator.ExternalAuthConfiguration, coordinator.ExternalAuthPassword
 }
 
 // TellExpiring makes messages of the pool's authority, and of the CA certificates that it trusts, when their end is near. The

@@ -89,6 +89,8 @@ func declared() []command {
 		{"host-data-source-record", "data-source", "<host-selectors>", "Record what is measured of a host", onHostSource("record_data_source"), nil},
 		{"host-data-source-forget", "data-source", "<host-selectors>", "Stop recording what is measured of a host, and forget what was recorded", onHostSource("forget_data_source_archives"), nil},
 		{"host-backup-rrds", "", "<host-selectors>", "Write what was recorded of a host to its disk", hostBackupRRDs, nil},
+		{"host-enable-external-auth", "host-uuid auth-type service-name", "config:", "Let users of a directory in, on one host", hostEnableExternalAuth, nil},
+		{"host-disable-external-auth", "host-uuid", "config:", "Let users of a directory in no longer, on one host", hostDisableExternalAuth, nil},
 		{"host-set-hostname-live", "host-uuid host-name", "", "Give a host another host name, at once", hostSetHostname, nil},
 		{"host-declare-dead", "uuid", "force", "Say that a host is off for certain", hostDeclareDead, nil},
 		{"host-sync-data", "", "<host-selectors>", "Have a host see all that the pool has committed", onHosts("sync_data"), nil},
@@ -124,6 +126,8 @@ func declared() []command {
 		{"pool-crl-list", "", "", "List the names of the revocation lists of the pool", listInstalled("crl_list"), nil},
 		{"pool-enable-client-certificate-auth", "name", "", "Let in clients that show a certificate of this name", onThePool("enable_client_certificate_auth", "name"), nil},
 		{"pool-disable-client-certificate-auth", "", "", "Let in no client by its certificate", onThePool("disable_client_certificate_auth"), nil},
+		{"pool-enable-external-auth", "auth-type service-name", "uuid config:", "Let users of a directory in, on all hosts. The auth-type is 'AD' or 'LDAP', the service-name a domain; config:pass-filename=FILE reads a password from a file", poolEnableExternalAuth, nil},
+		{"pool-disable-external-auth", "", "uuid config:", "Let users of a directory in no longer", poolDisableExternalAuth, nil},
 		{"pool-ha-compute-max-host-failures-to-tolerate", "", "", "Print how many hosts may fail", poolMostFailures, nil},
 
 		{"repository-introduce", "name-label binary-url source-url update", "name-description gpgkey-path", "Add the configuration for a new repository", repositoryIntroduce, nil},
@@ -141,8 +145,8 @@ func declared() []command {
 		{"message-create", "name priority body", "pool-uuid host-uuid sr-uuid", "Create a message associated with a particular object", messageCreate, nil},
 		{"message-destroy", "uuid", "", "Destroy an existing message", on("message", "destroy"), nil},
 
-		{"subject-add", "subject-name", "", "Let a user of the pool in; print the UUID of the subject", subjectAdd, nil},
-		{"subject-remove", "subject-uuid", "", "Let a user in no longer", subjectRemove, nil},
+		{"subject-add", "subject-name", "", "Let a user of the pool in, or a user or a group of its directory; print the UUID of the subject", subjectAdd, nil},
+		{"subject-remove", "subject-uuid", "", "Let a user or a group in no longer", subjectRemove, nil},
 		{"subject-role-add", "uuid", "role-name role-uuid", "Give a subject a role", subjectRole("add_to_roles"), nil},
 		{"subject-role-remove", "uuid", "role-name role-uuid", "Take a role from a subject", subjectRole("remove_from_roles"), nil},
 		{"session-subject-identifier-list", "", "", "List the subjects that are logged in", sessionSubjects, nil},

@@ -8,9 +8,12 @@ import (
 // maxLoaded bounds a file that becomes a value of a device configuration, in bytes.
 const maxLoaded = 1 << 20
 
-// deviceConfig reads device-config:key=value. Of device-config:KEY-filename=F, KEY's value is what is in the client's file F.
-func (r *run) deviceConfig() (map[string]string, error) {
-	config := r.entries("device-config")
+// deviceConfig reads device-config:key=value.
+func (r *run) deviceConfig() (map[string]string, error) { return r.config("device-config") }
+
+// config reads NAME:key=value. Of NAME:KEY-filename=F, KEY's value is what is in the client's file F.
+func (r *run) config(name string) (map[string]string, error) {
+	config := r.entries(name)
 	for name, file := range config {
 		key, ok := strings.CutSuffix(name, "-filename")
 		if !ok || key == "" {

@@ -6,9 +6,17 @@ import (
 	"poolpatch/internal/rpc"
 )
 
+// subjectAdd has the pool find out who is called so, among its own users and in its directory.
 func subjectAdd(ctx context.Context, r *run) error {
-	name := r.text("subject-name", "")
-	_, err := r.made(ctx, "subject", "create", map[string]any{"subject_identifier": name, "other_config": map[string]string{"subject-name": name}})
+	identifier, err := r.ask(ctx, "auth.get_subject_identifier", r.text("subject-name", ""))
+	if err != nil {
+		return err
+	}
+	information, err := r.call(ctx, "auth.get_subject_information_from_identifier", identifier)
+	if err != nil {
+		return err
+	}
+	_, err = r.made(ctx, "subject", "create", map[string]any{"subject_identifier": identifier, "other_config": information})
 	return err
 }
 
