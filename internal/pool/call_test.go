@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync"
 	"testing"
 
 	"poolpatch/internal/db"
@@ -62,17 +63,25 @@ func newServing(t *testing.T, handler http.HandlerFunc) *neighbours {
 	t.Helper()
 	n := &neighbours{t: t, store: memkv.New()}
 	n.one, n.two = newKnown(t, n.store, uuidOne), newKnown(t, n.store, uuidTwo)
-	server := httptest.NewUnstartedServer(handler)
+	var handling sync.WaitGroup // also of connections that were cut off, which the server does not wait for
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		handling.Add(1)
+		defer handling.Done()
+		handler(w, r)
+	}))
 	server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connection{}, c) }
 	server.Listener = tls.NewListener(server.Listener, n.two.keys.ServerConfig(&tls.Config{}))
 	server.Start()
-	t.Cleanup(server.Close)
+	t.Cleanup(func() { server.Close(); handling.Wait() })
 	change(t, n.two.d, n.two.host, func(rec *xenapi.Host) { rec.Address = server.Listener.Addr().String() })
 	n.live()
 	n.hosts = pool.NewHosts(n.one.d, n.one.keys)
 	n.tasks = task.New(n.one.d, n.one.host, slog.New(slog.DiscardHandler), nil)
 	n.sub = xenapi.NewRef[xenapi.Task]()
 	n.put(func(rec *xenapi.Task) { rec.Status, rec.ResidentOn = xenapi.TaskStatusPending, n.one.host })
+	if err := n.one.d.Sync(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return n
 }
 

@@ -212,7 +212,7 @@ func (s *site) start(t testing.TB, o repository.Options) daemon {
 	t.Helper()
 	tables := append(repository.Tables(),
 		db.TableOf[xenapi.Task](), db.TableOf[xenapi.Host](), db.TableOf[xenapi.Pool](), db.TableOf[xenapi.SR](),
-		db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](),
+		db.TableOf[xenapi.PBD](), db.TableOf[xenapi.VDI](), db.TableOf[xenapi.VBD](), db.TableOf[xenapi.SM](), db.TableOf[xenapi.PoolPatch](), db.TableOf[xenapi.PoolUpdate](),
 		db.TableOf[xenapi.HostPatch](), db.TableOf[task.Belonging](), message.Tables()[0], message.Tables()[1], db.TableOf[patch.Rolling]())
 	d, err := db.Open(t.Context(), s.store, db.Options{Writer: "here", Tables: tables})
 	if err != nil {
