@@ -139,19 +139,7 @@ func (c *cli) vdiCopy() *cobra.Command {
 		Short:   "Copy a VDI in full to an SR; prints the copy's UUID",
 		Example: `  poolpatch vdi copy 90ab backup`,
 		Args:    arguments("UUID", "SR"),
-		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
-			o, err := vdis.find(ctx, p, args[0])
-			if err != nil {
-				return err
-			}
-			sr, err := srs.reference(ctx, p, args[1])
-			if err != nil {
-				return err
-			}
-			m := c.workMeter("copy", o.Rec.PhysicalUtilisation)
-			ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, "VDI.copy", o.Ref, sr)
-			return c.printVDI(ctx, p, ref, err)
-		}),
+		RunE:    c.vdiTo("copy", "VDI.copy"),
 	}
 }
 
@@ -163,20 +151,25 @@ func (c *cli) vdiMigrate() *cobra.Command {
 may apply the patch meanwhile. What was on the old SR is destroyed once all is on the new one.`,
 		Example: "  poolpatch vdi migrate 90ab backup",
 		Args:    arguments("UUID", "SR"),
-		RunE: c.pool(func(ctx context.Context, p *client.Client, args []string) error {
-			o, err := vdis.find(ctx, p, args[0])
-			if err != nil {
-				return err
-			}
-			sr, err := srs.reference(ctx, p, args[1])
-			if err != nil {
-				return err
-			}
-			m := c.workMeter("migrate", o.Rec.PhysicalUtilisation)
-			ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, "VDI.pool_migrate", o.Ref, sr, map[string]string{})
-			return c.printVDI(ctx, p, ref, err)
-		}),
+		RunE:    c.vdiTo("migrate", "VDI.pool_migrate", map[string]string{}),
 	}
+}
+
+// vdiTo sends a message that brings a VDI to an SR, and prints the UUID that it has there.
+func (c *cli) vdiTo(verb, message string, params ...any) func(*cobra.Command, []string) error {
+	return c.pool(func(ctx context.Context, p *client.Client, args []string) error {
+		o, err := vdis.find(ctx, p, args[0])
+		if err != nil {
+			return err
+		}
+		sr, err := srs.reference(ctx, p, args[1])
+		if err != nil {
+			return err
+		}
+		m := c.workMeter(verb, o.Rec.PhysicalUtilisation)
+		ref, err := runTask[xenapi.Ref[xenapi.VDI]](ctx, p, m, message, append([]any{o.Ref, sr}, params...)...)
+		return c.printVDI(ctx, p, ref, err)
+	})
 }
 
 func (c *cli) vdiClone() *cobra.Command {

@@ -42,22 +42,7 @@ func listInstalled(message string) action {
 	}
 }
 
-// onThePool sends a message to the one pool, with what the named parameters say.
-func onThePool(message string, params ...string) action {
-	return func(ctx context.Context, r *run) error {
-		pools, err := r.call(ctx, "pool.get_all")
-		if err != nil {
-			return err
-		}
-		for _, pool := range pools.Items {
-			args := []any{pool.Text}
-			for _, name := range params {
-				args = append(args, r.text(name, ""))
-			}
-			if _, err := r.call(ctx, "pool."+message, args...); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+// enableClientCertificates lets clients in by certificates of a name.
+func enableClientCertificates(ctx context.Context, r *run) error {
+	return onPool("enable_client_certificate_auth", r.text("name", ""))(ctx, r)
 }
